@@ -1,0 +1,140 @@
+"""The frozen records that flow through the loop, one JSON object a line wherever they are stored.
+
+Each stage maps a list of one record to a list of the next. Ids name their origin, so that any training row leads back to
+the question it came from: a question is `arithmetic/train/17`; the request made for it in iteration 2 is
+`2/arithmetic/train/17`; the third problem in the reply to that is `2/arithmetic/train/17/3`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Question:
+    """One benchmark item: what is asked (`text`) and the answer that counts as right (`gold`)."""
+
+    id: str
+    dataset: str
+    split: str
+    text: str
+    gold: str
+    solution: str = ""
+    skill: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a grader makes of a response: the answer it found, whether that is right, and if not, why (a short word)."""
+
+    answer: str | None
+    correct: bool
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A student's response to a question, graded. `finished` is false when it was cut at `max_new_tokens`."""
+
+    question: Question
+    response: str
+    finished: bool
+    answer: str | None
+    correct: bool
+    failure: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The question's id: one attempt a question, stage and iteration."""
+        return self.question.id
+
+
+@dataclass(frozen=True)
+class Case:
+    """An error, beside the successes that a contrastive strategy wants to show (none for LE)."""
+
+    id: str
+    error: Attempt
+    neighbours: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """Messages for an instructor, asking for `problems` problems. `draw` tells repeated samples of it apart."""
+
+    id: str
+    dataset: str
+    error_id: str
+    messages: tuple[dict[str, str], ...]
+    problems: int
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The instructor's answer to a request, or the failure it ended as (`text` is None and `failure` says why).
+
+    `usd` is None when the price is unknown or nothing was paid; `cached` marks a reply that the ledger already held.
+    """
+
+    request_id: str
+    dataset: str
+    error_id: str
+    key: str
+    text: str | None
+    finish_reason: str = ""
+    failure: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float | None = None
+    duration_s: float = 0.0
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training row: `prompt` is the user turn, `response` what the student is trained to say."""
+
+    id: str
+    dataset: str
+    prompt: str
+    response: str
+    answer: str
+    error_id: str
+    request_id: str
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A generated row that was not kept: the `reason` is counted, the `detail` is the evidence, the `text` is kept."""
+
+    id: str
+    dataset: str
+    reason: str
+    detail: str
+    text: str
+    request_id: str
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One problem read out of a reply; `malformed` says what its layout lacks, and then it is no candidate."""
+
+    text: str
+    question: str = ""
+    solution: str = ""
+    answer: str = ""
+    malformed: str | None = None
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What `stage.json` holds: the inputs a stage was run with, whether it finished, and what it left."""
+
+    name: str
+    inputs: dict[str, Any]
+    finished: bool = False
+    outputs: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0

@@ -1,0 +1,3 @@
+"""The version that run folders and fingerprints carry."""
+
+__version__ = "0.1.0"
