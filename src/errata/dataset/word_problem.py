@@ -12,7 +12,8 @@ _NUMBER = r"-?\$?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _MARKED = re.compile(rf"####\s*({_NUMBER})")
 _ANY_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _CALCULATOR_MARK = re.compile(r"<<([^<>=]+)=([^<>]+)>>")
-_EQUATION = re.compile(rf"([\d(][\d\s.,()+\-*/x×÷$%]*)=\s*({_NUMBER})")
+_EQUATION = re.compile(rf"([\d(][\d\s.,()+\-*/x×÷$]*)=\s*({_NUMBER})")
+_RESULT = re.compile(rf"=\s*({_NUMBER})")
 _HEADING = re.compile(
     r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
     re.MULTILINE | re.IGNORECASE,
@@ -87,7 +88,7 @@ class WordProblems:
                 return "wrong_sum", f"{expression} = {stated}, but it is {actual:g}"
         if not equations:
             return ("no_worked_line", "the solution shows no equation") if self.worked_line_required else None
-        if not any(_agree(stated, float(answer)) for _, stated, _ in equations):
+        if float(answer) not in [float(canonical(number)) for number in _RESULT.findall(solution)]:
             expression, stated, _ = equations[-1]
             return "answer_mismatch", f"no worked line gives {answer}; the last is {expression} = {stated}"
         return None
@@ -108,10 +109,11 @@ def gold_number(text: str) -> str | None:
 def recompute(solution: str) -> list[tuple[str, str, float]]:
     """Each equation of a worked solution as (expression, stated value, actual value), in order.
 
-    GSM8K's calculator marks (`<<48/2=24>>`) are read first, then the plain text without them. What cannot be computed
-    (words between the numbers, say) is passed over: it proves nothing either way.
+    GSM8K's calculator marks (`<<48/2=24>>`) are used where there are any, the plain text otherwise. What cannot be
+    computed (words between the numbers, or percentages, whose base the text leaves open) is passed over: it proves
+    nothing either way.
     """
-    found = _CALCULATOR_MARK.findall(solution) + _EQUATION.findall(_CALCULATOR_MARK.sub("", solution))
+    found = _CALCULATOR_MARK.findall(solution) or _EQUATION.findall(solution)
     equations = []
     for expression, stated in found:
         actual = _evaluate(expression)
@@ -146,7 +148,6 @@ def _parse_one(text: str) -> Parsed:
 def _evaluate(expression: str) -> float | None:
     text = re.sub(r"[$,]", "", expression).replace("×", "*").replace("÷", "/")
     text = re.sub(r"(?<=[\d)\s])x(?=[\d(\s])", "*", text)
-    text = re.sub(r"(\d+(?:\.\d+)?|\.\d+)\s*%", r"(\1/100)", text)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         return _value(tree) if isinstance(tree, ast.BinOp) else None

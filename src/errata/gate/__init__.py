@@ -1,0 +1,1 @@
+"""The checks that a generated row must pass before anything is trained on it."""

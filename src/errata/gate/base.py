@@ -1,0 +1,50 @@
+"""The gate protocol."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from errata.dataset.base import Dataset
+from errata.records import Example, Question
+
+Check = Callable[[Example], tuple[str, str] | None]
+"""Given a row, the (reason, evidence) it is rejected for, or None. May remember the rows it has let through."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What gates may look at.
+
+    Attributes:
+        dataset: the rows' dataset.
+        train: its train questions (a row should not merely repeat one).
+        tests: the test questions of every dataset of the run.
+        earlier: rows kept in earlier iterations.
+        count_tokens: length of a (prompt, response) row in the student's tokens.
+        max_length: longest row that training takes, in tokens.
+    """
+
+    dataset: Dataset
+    train: Sequence[Question]
+    tests: Sequence[Question]
+    earlier: Sequence[Example]
+    count_tokens: Callable[[str, str], int]
+    max_length: int
+
+
+class Gate(Protocol):
+    """One check, with its settings."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings."""
+        ...
+
+    def open(self, context: Context) -> Check:
+        """The check for one batch of rows, fed in order."""
+        ...
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers, without punctuation: what texts are compared by."""
+    return re.findall(r"\w+", text.lower())

@@ -1,0 +1,61 @@
+"""`replay`: answers from a recorded ledger, with no network and no key."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from errata.errors import InstructorError
+from errata.instructor.base import FailedCall
+from errata.ledger import Call, Ledger, Stored
+
+
+@dataclass
+class Replay:
+    """Finds a reply by its messages and draw, whoever gave it.
+
+    Attributes:
+        endpoint, model: take only replies from there, where the ledger holds replies of several instructors.
+    """
+
+    endpoint: str | None = None
+    model: str | None = None
+    concurrency: int = field(default=1, metadata={"neutral": True})
+
+    def problems(self, datasets: Sequence[str]) -> list[str]:
+        """Nothing can be wrong with the settings; a ledger that is not there is reported when it is opened."""
+        return []
+
+    def probe(self) -> None:
+        """There is nothing to reach."""
+
+    def call(self, messages: tuple[dict[str, str], ...], draw: int) -> Call:
+        """The call, with the recorded endpoint and model left open."""
+        return Call(self.endpoint or "replay", self.model or "replay", messages, {}, draw)
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Nothing is paid."""
+        return 0.0
+
+    def stored(self, call: Call, ledger: Ledger) -> Stored | None:
+        """The recorded reply.
+
+        Raises:
+            InstructorError: the ledger holds different replies to these messages, and the settings do not say which.
+        """
+        found = ledger.recorded(call.asked, self.endpoint, self.model)
+        if len({reply.text for *_, reply in found}) > 1:
+            givers = sorted({f"endpoint={endpoint} model={model} {parameters}" for endpoint, model, parameters, _ in found})
+            raise InstructorError(
+                f"{ledger.path} holds {len(givers)} different replies to the same request: {'; '.join(givers)}. "
+                "Choose with instructor.endpoint and instructor.model, or point ledger= to one recording."
+            )
+        return found[0][-1] if found else None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Nothing to open."""
+        yield
+
+    async def reply(self, call: Call) -> Stored:
+        """Reached only for what the recording lacks."""
+        raise FailedCall("not in the recorded ledger")

@@ -1,0 +1,1 @@
+"""The student: a language model that answers prompts, wherever its weights come from."""

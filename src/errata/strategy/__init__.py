@@ -1,0 +1,1 @@
+"""How an error becomes a request to the instructor."""

@@ -1,0 +1,98 @@
+"""The strategy protocol, and prompts as text files."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from errata.errors import ConfigError
+from errata.records import Case, Request
+from errata.run_folder import digest
+
+PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
+
+
+class Strategy(Protocol):
+    """What is asked of the instructor for one case."""
+
+    name: str
+
+    def problems(self, datasets: Mapping[str, str]) -> list[str]:
+        """What is wrong with the settings or the prompt files, given the run's datasets (name to layout)."""
+        ...
+
+    def fingerprint(self, dataset: str, layout: str) -> str:
+        """Hash of all that shapes a request."""
+        ...
+
+    def problems_per_error(self, sample_size: int, errors: int) -> int:
+        """How many problems one request asks for."""
+        ...
+
+    def request(self, case: Case, layout: str, count: int) -> Request:
+        """The request for a case, asking for `count` problems."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A system and a user text with `{placeholders}`; `{{` and `}}` stand for literal braces."""
+
+    system: str
+    user: str
+
+    def render(self, values: Mapping[str, object]) -> tuple[dict[str, str], ...]:
+        """Chat messages with the values filled in."""
+        return (
+            {"role": "system", "content": _fill(self.system, values)},
+            {"role": "user", "content": _fill(self.user, values)},
+        )
+
+
+def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | None) -> Prompts:
+    """Read `STRATEGY/DATASET/{system,user}.txt`, or `STRATEGY/LAYOUT/...` where the dataset has no prompts of its own.
+
+    Args:
+        strategy: folder name of the strategy.
+        dataset: name of the dataset.
+        layout: how its problems are written out.
+        prompts_dir: the user's folder; ours when None.
+
+    Raises:
+        ConfigError: no such files, or a placeholder that does not exist.
+    """
+    root = Path(prompts_dir).expanduser() if prompts_dir else Path(__file__).parent / "prompts"
+    places = [root / strategy / name for name in (dataset, layout)]
+    folder = next((place for place in places if (place / "user.txt").is_file()), None)
+    if folder is None:
+        raise ConfigError([f"no prompt for strategy {strategy} and dataset {dataset}: write {places[0] / 'user.txt'}"])
+    system = folder / "system.txt"
+    prompts = Prompts(system.read_text().strip() if system.is_file() else "", (folder / "user.txt").read_text().strip())
+    unknown = {name for name in _names(prompts.system + prompts.user) if name not in PLACEHOLDERS}
+    if unknown:
+        raise ConfigError(
+            [
+                f"{folder}: unknown placeholder {', '.join('{' + name + '}' for name in sorted(unknown))}; there are "
+                f"{', '.join('{' + name + '}' for name in PLACEHOLDERS)}; write literal braces twice: {{{{ }}}}"
+            ]
+        )
+    return prompts
+
+
+def fingerprint_prompts(prompts: Prompts) -> str:
+    """Hash of the texts."""
+    return digest([prompts.system, prompts.user])
+
+
+def _names(text: str) -> Sequence[str]:
+    return [match.group(1) for match in _PLACEHOLDER.finditer(text) if match.group(1) is not None]
+
+
+def _fill(text: str, values: Mapping[str, object]) -> str:
+    def one(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return match.group(0)[0] if name is None else str(values[name])
+
+    return _PLACEHOLDER.sub(one, text)

@@ -1,0 +1,61 @@
+"""LE, Learning from Error (LLMs-as-Instructors, "Learning from Error"): one request for each wrong answer.
+
+The request shows the question and the student's wrong answer and asks for similar problems. What else is shown is decided
+by the prompt files alone: `le` shows nothing more, as the paper's protocol (which never sends the gold answer);
+`le_informed` also gives the right answer, its working and how the student failed.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from errata.errors import ConfigError
+from errata.records import Case, Request
+from errata.strategy.base import fingerprint_prompts, load_prompts
+
+
+@dataclass
+class LE:
+    """Learning from Error.
+
+    Attributes:
+        name: the folder of its prompts.
+        prompts_dir: a folder of the user's, laid out as ours: `NAME/DATASET/system.txt` and `user.txt`.
+    """
+
+    name: str = "le"
+    prompts_dir: str | None = None
+
+    def problems(self, datasets: Mapping[str, str]) -> list[str]:
+        """Prompt files that are missing or cannot be filled."""
+        found: list[str] = []
+        for dataset, layout in datasets.items():
+            try:
+                load_prompts(self.name, dataset, layout, self.prompts_dir)
+            except ConfigError as error:
+                found += error.problems
+        return found
+
+    def fingerprint(self, dataset: str, layout: str) -> str:
+        """Hash of the prompts: they are all that shapes a request."""
+        return fingerprint_prompts(load_prompts(self.name, dataset, layout, self.prompts_dir))
+
+    def problems_per_error(self, sample_size: int, errors: int) -> int:
+        """N = ceil(sample size / errors) + 1, the paper's rule (2, 6 and 14 for its GSM8K, MMLU and MBPP errors)."""
+        return math.ceil(sample_size / errors) + 1
+
+    def request(self, case: Case, layout: str, count: int) -> Request:
+        """One request for one error."""
+        error = case.error
+        prompts = load_prompts(self.name, error.question.dataset, layout, self.prompts_dir)
+        messages = prompts.render(
+            {
+                "question": error.question.text,
+                "response": error.response or "(no answer)",
+                "n": count,
+                "gold": error.question.gold,
+                "solution": error.question.solution,
+                "failure": (error.failure or "").replace("_", " "),
+            }
+        )
+        return Request(case.id, error.question.dataset, error.id, messages, count)
