@@ -73,7 +73,7 @@ class Request:
 class Reply:
     """The instructor's answer to a request, or the failure it ended as (`text` is None and `failure` says why).
 
-    `usd` is None when the price is unknown or nothing was paid; `cached` marks a reply that the ledger already held.
+    `usd` is None when the price is unknown. `key` is what the ledger knows the reply by.
     """
 
     request_id: str
@@ -87,7 +87,6 @@ class Reply:
     completion_tokens: int = 0
     usd: float | None = None
     duration_s: float = 0.0
-    cached: bool = False
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class RunFolder:
             self._lock = (path / ".lock").open("w")
         except OSError as error:
             raise RunFolderError(
-                f"cannot write to the run folder {path}: {error.strerror}. Choose a writable place with outputs=FOLDER."
+                f"cannot write to the run folder {path}: {error.strerror}. Choose a writable place with output_dir=FOLDER."
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,6 +178,9 @@ class RunFolder:
         self._check_version()
         manifest = {"version": __version__, "command": sys.argv[1:], "config": config}
         write_atomically(path / "run.json", json.dumps(manifest, indent=1).encode())
+        self._log = logging.FileHandler(path / "run.log")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(self._log)
 
     def stage(self, name: str, **inputs: Any) -> Stage:
         """The stage of that name with these inputs: everything that can change its result, and nothing else."""
@@ -185,6 +188,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder, so that another process may continue it."""
+        log.removeHandler(self._log)
+        self._log.close()
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -199,7 +204,7 @@ class RunFolder:
             return
         written_by = json.loads(manifest.read_bytes())["version"]
         if written_by != __version__:
-            self.close()
+            self._lock.close()
             raise RunFolderError(
                 f"the run folder {self.path} was written by Errata {written_by}, this is {__version__}. "
                 "Remove or rename the folder to run it afresh, or go on with the version that wrote it."

@@ -15,6 +15,8 @@ class Instructor(Protocol):
     """Answers calls. Holds no connection until `running` is entered."""
 
     concurrency: int
+    sends: bool
+    """Whether `reply` can answer what the ledger does not hold."""
 
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """What is wrong with the settings, the key or the address; sends nothing."""

@@ -46,6 +46,8 @@ class OpenAI:
     usd_per_million_in: float | None = field(default=None, metadata=_NEUTRAL)
     usd_per_million_out: float | None = field(default=None, metadata=_NEUTRAL)
 
+    sends = True
+
     def __post_init__(self) -> None:
         self._client: Any = None
 

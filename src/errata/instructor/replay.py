@@ -21,6 +21,8 @@ class Replay:
     model: str | None = None
     concurrency: int = field(default=1, metadata={"neutral": True})
 
+    sends = False
+
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """Nothing can be wrong with the settings; a ledger that is not there is reported when it is opened."""
         return []

@@ -109,7 +109,10 @@ class HF:
         ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
         batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._model.device)
         greedy = GenerationConfig(
-            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=self._stops(end), pad_token_id=tokenizer.pad_token_id
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=self._stops(end),
+            pad_token_id=tokenizer.pad_token_id,
         )
         with torch.inference_mode():
             output = self._model.generate(**batch, generation_config=greedy)

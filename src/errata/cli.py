@@ -1,0 +1,201 @@
+"""The command line: `errata COMMAND`. The only module that sees Hydra's composed config.
+
+`improve`, `evaluate` and `train` take Hydra overrides; `report` and `why` read stored runs and load no model.
+"""
+
+import argparse
+import difflib
+import logging
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from errata.errors import ErrataError
+from errata.version import __version__
+
+_HELP = """\
+[bold]errata[/bold]: make a small language model better by learning from its own errors.
+
+  errata improve  \\[NAME=VALUE ...]    the loop: errors -> practice -> training -> test, again and again
+  errata evaluate \\[NAME=VALUE ...]    a model on datasets, one record a question
+  errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
+  errata report   RUN...              tables and plots again, from stored runs
+  errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
+
+`errata COMMAND --help` shows a command's options, with examples. Begin with `errata improve dry_run=true`.
+Tab completion in bash: eval "$(errata -sc install=bash)"
+"""
+_CONFIGURED = ("improve", "evaluate", "train")
+log = logging.getLogger("errata")
+
+
+def main() -> None:
+    """Run the command in `sys.argv`; a user's mistake ends in one message and exit code 2."""
+    try:
+        code = _dispatch(sys.argv[1:])
+    except ErrataError as error:
+        _print_error(str(error))
+        code = 2
+    except KeyboardInterrupt:
+        _print_error("stopped. What was done is kept: the same command goes on from here.")
+        code = 130
+    sys.exit(code)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if "COMP_LINE" in os.environ or (arguments and arguments[0] in ("-sc", "--shell-completion")):
+        return _complete(arguments)
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        Console(soft_wrap=True, highlight=False).print(_HELP, end="")
+        return 0
+    if command in ("-V", "--version"):
+        Console().print(f"errata {__version__}", highlight=False)
+        return 0
+    if command in _CONFIGURED:
+        return _run_configured(command, arguments[1:])
+    if command in ("report", "why"):
+        return _read_stored(command, arguments[1:])
+    near = difflib.get_close_matches(command, [*_CONFIGURED, "report", "why"], 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ErrataError(f"there is no command {command!r}.{hint} There are: {', '.join(_CONFIGURED)}, report, why")
+
+
+def _run_configured(command: str, arguments: Sequence[str]) -> int:
+    """Compose the config from the overrides and run the command on it."""
+    import hydra
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from errata.config import config_root, register
+
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to us instead of being printed with a trace
+
+    def task(config: DictConfig) -> Any:
+        from errata import command as commands
+        from errata.config import check
+
+        _log_to_terminal()
+        return getattr(commands, command)(check(command, config))
+
+    sys.argv = ["errata", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_root() / "conf"), config_name=command)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ErrataError(_explain(command, error)) from error
+    except yaml.YAMLError as error:
+        raise ErrataError(f"a config file is not YAML: {' '.join(str(error).split())}") from error
+    return 0
+
+
+def _read_stored(command: str, arguments: Sequence[str]) -> int:
+    """`report` and `why`: plain arguments, no config."""
+    parser = argparse.ArgumentParser(prog=f"errata {command}")
+    if command == "report":
+        parser.description = "Print a run's table again and write results.json, report.md and accuracy.png anew."
+        parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
+    else:
+        parser.description = "Show where a training row came from."
+        parser.add_argument("run", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
+        parser.add_argument("row", metavar="ROW", help="row id, or its line number in the iteration's train.jsonl")
+        parser.add_argument("--iteration", type=int, default=None, help="for a line number: the iteration (the last)")
+    parsed = parser.parse_args(arguments)
+    if command == "report":
+        from errata.report.write import report
+
+        for run in parsed.runs:
+            report(run)
+    else:
+        from errata.report.lineage import why
+
+        why(parsed.run, parsed.row, parsed.iteration)
+    return 0
+
+
+def _explain(command: str, error: Exception) -> str:
+    """Hydra's message for a bad override, without the parts that do not help, and with the names that would do."""
+    message = str(error).partition("Config search path")[0].strip()
+    unknown = re.search(r"Could not override '([^']+)'", message)
+    if not unknown:
+        return re.sub(r"\n\s*\n+", "\n", message)
+    name = unknown.group(1)
+    if "Could not override" in message and "No match in the defaults list" in message:
+        return message.splitlines()[0]
+    places = _names_beside(command, name)
+    parent, _, last = name.rpartition(".")
+    cause = str(error.__cause__).splitlines()[0] if error.__cause__ else ""
+    if last in places:  # the name is right, the value is not
+        return f"{name}: {cause or message.splitlines()[-1]}"
+    near = difflib.get_close_matches(last, places, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    where = f"{parent} has" if parent else "there are"
+    return f"there is no option {name!r}.{hint} {where[0].upper()}{where[1:]}: {', '.join(places)}"
+
+
+def _names_beside(command: str, name: str) -> list[str]:
+    """The options beside `name`: with the groups as they were chosen, or by default where that cannot be composed."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from errata.config import config_root
+
+    groups = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w\[\],]+", word) and not word.startswith(name)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_root() / "conf"), version_base="1.3"):
+        for chosen in (groups, []):
+            try:
+                config = compose(command, overrides=chosen)
+                parent = OmegaConf.select(config, name.rpartition(".")[0]) if "." in name else config
+                return [str(key) for key in parent if key != "_target_"] if parent is not None else []
+            except HydraException:
+                continue
+    return []
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Tab completion: commands by name, then Hydra's own completion of the command's overrides."""
+    line = os.environ.get("COMP_LINE", "")
+    words = shlex.split(line)
+    if not line or (len(words) > 1 and words[1] in _CONFIGURED and (len(words) > 2 or line.endswith(" "))):
+        command = words[1] if line else _CONFIGURED[0]
+        rest = line.partition(command)[2] if line else ""
+        if line:
+            os.environ["COMP_LINE"] = f"errata{rest}"
+            os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
+        return _run_configured(command, arguments)
+    typed = words[1] if len(words) > 1 else ""
+    sys.stdout.write(" ".join(name for name in (*_CONFIGURED, "report", "why") if name.startswith(typed)) + "\n")
+    return 0
+
+
+def _log_to_terminal() -> None:
+    from errata.progress import console
+
+    for noisy in ("httpx2", "openai", "transformers", "pytorch_lightning"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    if log.handlers:
+        return
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(RichHandler(console=console, show_path=False, show_level=False, log_time_format="[%X]", markup=False))
+
+
+def _print_error(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/bold red] {escape(message)}")
+
+
+if __name__ == "__main__":
+    main()

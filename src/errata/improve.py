@@ -1,0 +1,191 @@
+"""The loop of "LLMs-as-Instructors: Learning from Errors Toward Automating Model Improvement", top to bottom.
+
+One iteration: the student answers the train questions; each wrong answer becomes a request to the instructor; the practice
+that comes back is parsed and verified; what passes is mixed into a training set; the student is trained on it and measured
+on the untouched test split. What the paper leaves open is our choice: each iteration goes on from the last student and
+trains on the latest practice only.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errata.config import Setup, result_changing
+from errata.dataset.base import Dataset
+from errata.gate.base import Context
+from errata.ledger import Ledger
+from errata.model.base import Model
+from errata.records import Attempt, Case, Example, Question
+from errata.run_folder import RunFolder, Stage, digest, encode_lines
+from errata.stage.evaluate import evaluate
+from errata.stage.instruct import instruct
+from errata.stage.mix import mix
+from errata.stage.parse import parse
+from errata.stage.train import job_settings, read_metrics, train
+from errata.stage.verify import verify
+from errata.tracking.tracker import Tracker
+
+log = logging.getLogger("errata")
+
+
+def improve(setup: Setup) -> Path:
+    """Run the loop, or go on with it where it was stopped; returns the run folder."""
+    splits = load_splits(setup)
+    if setup.instructor is not None and setup.instructor.sends:
+        setup.instructor.probe()
+    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger) as ledger:
+        with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
+            run = Run(setup, folder, ledger, tracker, splits)
+            student: Model = setup.model
+            run.test(student, 0)
+            earlier: list[Example] = []
+            for iteration in range(1, setup.settings.iterations + 1):
+                rows = {name: run.practice(student, name, iteration, earlier) for name in setup.datasets}
+                examples = run.mixed(rows, iteration)
+                if not examples:
+                    log.info("iteration %d leaves nothing to train on: the loop ends here", iteration)
+                    break
+                student = run.trained(student, examples, iteration)
+                run.test(student, iteration)
+                earlier += examples
+    return setup.folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """The steps of an iteration, each a stage in the run folder whose inputs are spelt out."""
+
+    setup: Setup
+    folder: RunFolder
+    ledger: Ledger
+    tracker: Tracker
+    splits: Mapping[str, Mapping[str, list[Question]]]
+
+    def practice(self, student: Model, name: str, iteration: int, earlier: list[Example]) -> list[Example]:
+        """Verified practice for what the student gets wrong in a dataset's train split."""
+        dataset, place = self.setup.datasets[name], f"iteration_{iteration}/{name}"
+        attempts = self.attempts(student, name, "train", iteration)
+        errors, _ = divide(attempts)
+        if not errors:
+            log.info(
+                "iteration %d: the student gets every %s question right; there is no error to learn from", iteration, name
+            )
+            return []
+        strategy, instructor = _present(self.setup.strategy), _present(self.setup.instructor)
+        count = strategy.problems_per_error(self.setup.settings.sample_size, len(errors))
+        cases = [Case(f"{iteration}/{error.id}", error) for error in errors]
+        requests = [strategy.request(case, dataset.layout, count) for case in cases]
+        stage = self.folder.stage(
+            f"{place}/instruct",
+            requests=digest(encode_lines(requests)),
+            instructor=result_changing(instructor),
+        )
+        replies = instruct(stage, requests, instructor, self.ledger)
+        self._track(stage, iteration)
+
+        stage = self.folder.stage(f"{place}/parse", **stage.outputs)
+        parsed, _ = parse(stage, replies, dataset, iteration)
+        self._track(stage, iteration)
+
+        tests = [question for questions in self.splits.values() for question in questions["test"]]
+        max_length = self.setup.settings.training.max_length
+        stage = self.folder.stage(
+            f"{place}/verify",
+            examples=stage.outputs["examples"],
+            gates=result_changing(self.setup.gates),
+            max_length=max_length,
+            model=self.setup.model.fingerprint,
+            train=_digest(self.splits[name]["train"]),
+            tests=_digest(tests),
+            earlier=_digest(earlier),
+        )
+        context = Context(dataset, self.splits[name]["train"], tests, earlier, self.setup.model.count_tokens, max_length)
+        kept, _ = verify(stage, parsed, self.setup.gates, context)
+        self._track(stage, iteration)
+        return kept
+
+    def mixed(self, rows: Mapping[str, list[Example]], iteration: int) -> list[Example]:
+        """The iteration's training set."""
+        settings = self.setup.settings
+        stage = self.folder.stage(
+            f"iteration_{iteration}/mix",
+            rows={name: _digest(part) for name, part in rows.items()},
+            sample_size=settings.sample_size,
+            seed=settings.seed,
+        )
+        examples = mix(stage, rows, settings.sample_size, settings.seed)
+        self._track(stage, iteration)
+        return examples
+
+    def trained(self, student: Model, examples: list[Example], iteration: int) -> Model:
+        """The student after training on the examples."""
+        settings = self.setup.settings
+        stage = self.folder.stage(
+            f"iteration_{iteration}/train",
+            rows=_digest(examples),
+            model=student.fingerprint,
+            training=result_changing(settings.training),
+            seed=settings.seed,
+        )
+        new = not stage.finished
+        better = train(stage, student, examples, job_settings(settings.training, settings.seed))
+        if new:
+            for line in read_metrics(stage.folder):
+                line["update"] = line.pop("step")
+                self.tracker.log({f"train/{name}": value for name, value in line.items()} | {"iteration": iteration})
+        self._track(stage, iteration)
+        return better
+
+    def test(self, student: Model, iteration: int) -> None:
+        """Accuracy on the untouched test splits."""
+        for name in self.setup.datasets:
+            attempts = self.attempts(student, name, "test", iteration)
+            accuracy = sum(attempt.correct for attempt in attempts) / len(attempts)
+            self.tracker.log({f"test/{name}": accuracy, "iteration": iteration})
+            self.tracker.summarise({f"test/{name}": accuracy})
+
+    def attempts(self, student: Model, name: str, split: str, iteration: int) -> list[Attempt]:
+        """The student's graded answers to a split."""
+        dataset, questions = self.setup.datasets[name], self.splits[name][split]
+        stage = self.folder.stage(f"iteration_{iteration}/{name}/{split}", **attempt_inputs(student, dataset, questions))
+        return evaluate(stage, student, dataset, questions, self.setup.settings.batch_size)
+
+    def _track(self, stage: Stage, iteration: int) -> None:
+        step = stage.name.rpartition("/")[2]
+        flat = {key: value for key, value in stage.record.counts.items() if not isinstance(value, dict)}
+        self.tracker.log({f"stage/{step}/{key}": value for key, value in flat.items()} | {"iteration": iteration})
+
+
+def attempt_inputs(student: Model, dataset: Dataset, questions: list[Question]) -> dict[str, Any]:
+    """What decides the outcome of an evaluation."""
+    return {
+        "model": student.fingerprint,
+        "dataset": result_changing(dataset),
+        "questions": _digest(questions),
+    }
+
+
+def load_splits(setup: Setup, names: tuple[str, ...] = ("train", "test")) -> dict[str, dict[str, list[Question]]]:
+    """The questions of every dataset, read and checked before any model is loaded.
+
+    Raises:
+        DataError: a file is missing or broken.
+    """
+    return {name: {split: dataset.load(split) for split in names} for name, dataset in setup.datasets.items()}
+
+
+def divide(attempts: list[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
+    """Errors and successes: a partition."""
+    return [a for a in attempts if not a.correct], [a for a in attempts if a.correct]
+
+
+def _digest(records: list[Any]) -> str:
+    return digest(encode_lines(records))
+
+
+def _present(part: Any) -> Any:
+    if part is None:
+        raise TypeError("improve needs a strategy and an instructor; the schema makes sure of both")
+    return part

@@ -1,0 +1,124 @@
+"""`dry_run=true`: what a run would do and what it would cost, before anything is loaded or paid."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from errata.config import Setup
+from errata.dataset.base import Dataset
+from errata.improve import divide, load_splits
+from errata.ledger import Ledger
+from errata.records import Attempt, Case, Example, Question, Request
+from errata.run_folder import decode_lines, read_stage
+
+_CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English; the table says "about"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The requests of one iteration and dataset, as far as they are known."""
+
+    requests: int
+    at_most: bool
+    held: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+
+def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
+    """Print the stages, which of them are done, requests, tokens, price and training updates."""
+    settings = setup.settings
+    table = Table(title=f"plan for {setup.folder}", title_justify="left")
+    for column in ("stage", "state", "work", "tokens (about)", "price"):
+        table.add_column(column, justify="right" if column in ("tokens (about)", "price") else "left")
+    total: list[float | None] = []
+    if rows is not None:
+        table.add_row("train", _state(setup, "train"), _updates(settings.training, len(rows), exact=True), "", "")
+    elif setup.instructor is None:
+        for name, parts in load_splits(setup, (settings.split,)).items():
+            stage = f"iteration_0/{name}/{settings.split}"
+            table.add_row(stage, _state(setup, stage), f"{len(parts[settings.split])} questions", "", "")
+    else:
+        splits = load_splits(setup)
+        _add_test(table, setup, splits, 0)
+        for iteration in range(1, settings.iterations + 1):
+            for name, dataset in setup.datasets.items():
+                place, train = f"iteration_{iteration}/{name}", splits[name]["train"]
+                table.add_row(f"{place}/train", _state(setup, f"{place}/train"), f"{len(train)} questions", "", "")
+                asking = _asking(setup, name, dataset, train, iteration)
+                total.append(asking.usd)
+                work = f"{'at most ' if asking.at_most else ''}{asking.requests} requests"
+                if asking.held:
+                    work += f", {asking.held} of them in the ledger"
+                tokens = f"{asking.prompt_tokens:,} in + {asking.completion_tokens:,} out"
+                table.add_row(f"{place}/instruct", _state(setup, f"{place}/instruct"), work, tokens, _price(asking.usd))
+            place, wanted = f"iteration_{iteration}/train", settings.sample_size * len(setup.datasets)
+            table.add_row(place, _state(setup, place), _updates(settings.training, wanted, exact=False), "", "")
+            _add_test(table, setup, splits, iteration)
+        known = None if None in total else sum(value for value in total if value is not None)
+        table.add_section()
+        table.add_row("in all", "", "", "", _price(known))
+    console = Console()
+    console.print(table)
+    console.print("Nothing was loaded, sent or written. Without dry_run=true the same command does it.", highlight=False)
+
+
+def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question], iteration: int) -> Asking:
+    """Exact where the iteration's errors are known; otherwise as if every answer were wrong."""
+    strategy: Any = setup.strategy
+    instructor: Any = setup.instructor
+    folder = setup.folder / f"iteration_{iteration}/{name}/train"
+    stage = read_stage(folder)
+    known = stage is not None and stage.finished
+    if known:
+        errors, _ = divide(decode_lines((folder / "attempts.jsonl").read_bytes(), Attempt))
+    else:
+        errors = [Attempt(question, question.solution, True, None, False, "wrong_value") for question in train]
+    if not errors:
+        return Asking(0, False, 0, 0, 0, 0.0)
+    count = strategy.problems_per_error(setup.settings.sample_size, len(errors))
+    requests = [strategy.request(Case(f"{iteration}/{error.id}", error), dataset.layout, count) for error in errors]
+    held = _held(setup, requests) if known and setup.ledger.exists() else set()
+    unpaid = [request for request in requests if request.id not in held]
+    prompt = sum(len(message["content"]) for request in unpaid for message in request.messages)
+    by_id = {error.id: error.question for error in errors}
+    reply = sum(
+        count * (len(by_id[request.error_id].text) + len(by_id[request.error_id].solution) + 40) for request in unpaid
+    )
+    tokens = (prompt // _CHARACTERS_PER_TOKEN, reply // _CHARACTERS_PER_TOKEN)
+    return Asking(len(requests), not known, len(held), *tokens, instructor.price(*tokens))
+
+
+def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:
+    instructor: Any = setup.instructor
+    with Ledger(setup.ledger) as ledger:
+        return {r.id for r in requests if instructor.stored(instructor.call(r.messages, r.draw), ledger) is not None}
+
+
+def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
+    for name in setup.datasets:
+        stage = f"iteration_{iteration}/{name}/test"
+        table.add_row(stage, _state(setup, stage), f"{len(splits[name]['test'])} questions", "", "")
+
+
+def _state(setup: Setup, stage: str) -> str:
+    try:
+        stored = read_stage(setup.folder / stage)
+    except msgspec.DecodeError:
+        return "to do"
+    return "to do" if stored is None else "done" if stored.finished else "half done"
+
+
+def _updates(training: Any, rows: int, exact: bool) -> str:
+    updates = math.ceil(rows * training.epochs / (training.micro_batch_size * training.accumulate))
+    return f"{'' if exact else 'at most '}{rows} rows, {updates} updates"
+
+
+def _price(usd: float | None) -> str:
+    return "unknown" if usd is None else f"${usd:.2f}"

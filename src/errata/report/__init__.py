@@ -1,0 +1,1 @@
+"""Stored runs to tables and figures; no model is loaded."""

@@ -1,0 +1,80 @@
+"""`errata why RUN ROW`: from a training row back to the error that made it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from errata.errors import ErrataError
+from errata.records import Attempt, Example, Rejection, Reply
+from errata.report.results import collect
+from errata.run_folder import decode_lines
+
+Record = TypeVar("Record")
+
+
+def why(run: Path, row: str, iteration: int | None) -> None:
+    """Print the row, the error, the student's answer, the reply and the verdicts on its problems.
+
+    Raises:
+        ErrataError: there is no such run or row.
+    """
+    collect(run)  # says so when it is no run folder
+    sets = {int(path.parts[-3].split("_")[1]): path for path in sorted(run.glob("iteration_*/mix/train.jsonl"))}
+    if not sets:
+        raise ErrataError(f"{run} has no training set yet")
+    example = _find(sets, row, iteration)
+    place = run / f"iteration_{example.iteration}" / example.dataset
+    error = _one(place / "train" / "attempts.jsonl", Attempt, lambda record: record.id == example.error_id)
+    reply = _one(place / "instruct" / "replies.jsonl", Reply, lambda record: record.request_id == example.request_id)
+    rejected = [
+        rejection
+        for step in ("parse", "verify")
+        for rejection in _read(place / step / "rejections.jsonl", Rejection)
+        if rejection.request_id == example.request_id
+    ]
+    price = "unknown" if reply.usd is None else f"${reply.usd:.4f}"
+    verdicts = [f"{example.id}: kept, by every gate"] + [f"{r.id}: {r.reason} ({r.detail})" for r in rejected]
+    console = Console()
+    for title, body in (
+        (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
+        (f"the error: {error.id}", f"{error.question.text}\n\nright answer: {error.question.gold}"),
+        (f"the student's answer ({(error.failure or '').replace('_', ' ')})", error.response or "(nothing)"),
+        (
+            f"the request {example.request_id}, ledger key {reply.key}",
+            f"{reply.prompt_tokens} tokens in, {reply.completion_tokens} out, {reply.duration_s:.2f} s, price {price}",
+        ),
+        ("the instructor's reply", reply.text or ""),
+        ("the verdicts on its problems", "\n".join(verdicts)),
+    ):
+        console.print(Panel(Text(body), title=Text(title), title_align="left"))
+
+
+def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:
+    if row.isdigit():
+        number = iteration if iteration is not None else max(sets)
+        if number not in sets:
+            raise ErrataError(f"there is no training set of iteration {number}; there are {', '.join(map(str, sets))}")
+        rows = _read(sets[number], Example)
+        if not 1 <= int(row) <= len(rows):
+            raise ErrataError(
+                f"iteration {number} has {len(rows)} training rows: choose 1 to {len(rows)}, or give a row's id"
+            )
+        return rows[int(row) - 1]
+    for path in sets.values():
+        for example in _read(path, Example):
+            if example.id == row:
+                return example
+    some = ", ".join(example.id for example in _read(next(iter(sets.values())), Example)[:2])
+    raise ErrataError(f"no training row {row!r}: give a line number, or an id such as {some}")
+
+
+def _one(path: Path, kind: type[Record], wanted: Callable[[Record], bool]) -> Record:
+    return next(record for record in _read(path, kind) if wanted(record))
+
+
+def _read(path: Path, kind: type[Record]) -> list[Record]:
+    return decode_lines(path.read_bytes(), kind) if path.exists() else []

@@ -1,0 +1,123 @@
+"""Everything a report needs, gathered from a run folder into one plain structure (what results.json holds)."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from errata.errors import RunFolderError
+from errata.records import Attempt, Rejection
+from errata.report.statistics import accuracy, paired_p
+from errata.run_folder import decode_lines, read_stage
+
+ALL = "all"
+
+
+def collect(run: Path, split: str = "test") -> dict[str, Any]:
+    """Accuracies, practice, training and cost of a run, as far as it has come.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+    """
+    manifest = run / "run.json"
+    if not manifest.is_file():
+        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
+    described = json.loads(manifest.read_bytes())
+    iterations = sorted(
+        (int(found.group(1)), path)
+        for path in run.glob("iteration_*")
+        if (found := re.fullmatch(r"iteration_(\d+)", path.name))
+    )
+    start: dict[str, dict[str, bool]] = {}
+    datasets: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    practice: list[dict[str, Any]] = []
+    training: list[dict[str, Any]] = []
+    for number, folder in iterations:
+        for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+            if attempts := _attempts(place / split):
+                verdicts = {attempt.id: attempt.correct for attempt in attempts}
+                start.setdefault(place.name, verdicts)
+                datasets[place.name].append(_measured(number, attempts, start[place.name]))
+            if (place / "train" / "stage.json").exists():
+                practice.append(_practice(number, place))
+        training += _trained(number, folder / "train")
+    training += _trained(0, run / "train")
+    return {
+        "run": run.name,
+        "version": described["version"],
+        "config": described["config"],
+        "split": split,
+        "datasets": dict(datasets),
+        "practice": practice,
+        "training": training,
+        "cost": _cost(practice),
+        "seconds": _seconds(run),
+    }
+
+
+def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, bool]) -> dict[str, Any]:
+    groups: dict[str, dict[str, bool]] = {ALL: {}}
+    for attempt in attempts:
+        groups[ALL][attempt.id] = attempt.correct
+        if attempt.question.skill:
+            groups.setdefault(attempt.question.skill, {})[attempt.id] = attempt.correct
+    scores = {}
+    for name, verdicts in groups.items():
+        p = paired_p({key: start[key] for key in verdicts if key in start}, verdicts) if number else None
+        scores[name] = {**asdict(accuracy(verdicts)), "p": p}
+    failures = Counter(attempt.failure for attempt in attempts if attempt.failure)
+    return {"iteration": number, "scores": scores, "failures": dict(failures)}
+
+
+def _practice(number: int, place: Path) -> dict[str, Any]:
+    asked, parsed, verified = (_counts(place / step) for step in ("instruct", "parse", "verify"))
+    reasons: Counter[str] = Counter()
+    for step in ("parse", "verify"):
+        path = place / step / "rejections.jsonl"
+        if path.exists():
+            reasons.update(rejection.reason for rejection in decode_lines(path.read_bytes(), Rejection))
+    return {
+        "iteration": number,
+        "dataset": place.name,
+        "errors": _counts(place / "train").get("wrong"),
+        "requests": asked.get("requests", 0),
+        "failed_requests": asked.get("failed", 0),
+        "failures": asked.get("failures", {}),
+        "tokens": asked.get("tokens", 0),
+        "usd": asked.get("usd", 0.0),
+        "problems": parsed.get("rows", 0) + parsed.get("rejected", 0),
+        "rejections": dict(sorted(reasons.items())),
+        "kept": verified.get("kept", 0),
+    }
+
+
+def _trained(number: int, folder: Path) -> list[dict[str, Any]]:
+    path = folder / "summary.json"
+    return [{"iteration": number, **json.loads(path.read_bytes())}] if path.exists() else []
+
+
+def _attempts(folder: Path) -> list[Attempt]:
+    path = folder / "attempts.jsonl"
+    return decode_lines(path.read_bytes(), Attempt) if path.exists() else []
+
+
+def _counts(folder: Path) -> dict[str, Any]:
+    stage = read_stage(folder)
+    return stage.counts if stage is not None else {}
+
+
+def _cost(practice: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    prices = [part["usd"] for part in practice]
+    return {
+        "requests": sum(part["requests"] for part in practice),
+        "tokens": sum(part["tokens"] for part in practice),
+        "usd": "unknown" if "unknown" in prices else round(sum(prices), 6),
+    }
+
+
+def _seconds(run: Path) -> dict[str, float]:
+    stages = {str(path.parent.relative_to(run)): read_stage(path.parent) for path in sorted(run.glob("**/stage.json"))}
+    return {name: stage.seconds for name, stage in stages.items() if stage is not None and stage.finished}

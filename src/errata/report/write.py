@@ -1,0 +1,56 @@
+"""Print a run's report, and write results.json, report.md and accuracy.png into its folder."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from errata.report.plot import plot_accuracy
+from errata.report.results import collect
+from errata.report.tables import TextTable, accuracy_tables, cost_line, practice_table, training_table
+from errata.run_folder import write_atomically
+
+
+def report(run: Path, split: str = "test") -> None:
+    """The tables in the terminal, and the files beside them.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+    """
+    results = collect(run, split)
+    tables = accuracy_tables(results) + practice_table(results) + training_table(results)
+    console = Console()
+    for table in tables:
+        console.print(_for_terminal(table))
+    console.print(cost_line(results), highlight=False)
+
+    write_atomically(run / "results.json", json.dumps(results, indent=1).encode())
+    if results["datasets"]:
+        plot_accuracy(results, run / "accuracy.png")
+    write_atomically(run / "report.md", _markdown(run, results["datasets"] != {}, tables, cost_line(results)).encode())
+    console.print(
+        f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False
+    )
+
+
+def _for_terminal(table: TextTable) -> Table:
+    shown = Table(title=table.title, title_justify="left")
+    for place, head in enumerate(table.heads):
+        shown.add_column(head, justify="left" if place == 0 or head in ("dataset", "rejected") else "right")
+    for place, row in enumerate(table.rows):
+        last = place == len(table.rows) - 1 and row[0] == "all"
+        if last:
+            shown.add_section()
+        shown.add_row(*row, style="bold" if last else None)
+    return shown
+
+
+def _markdown(run: Path, has_plot: bool, tables: list[TextTable], cost: str) -> str:
+    lines = [f"# {run.name}", ""]
+    if has_plot:
+        lines += ["![accuracy by iteration](accuracy.png)", ""]
+    for table in tables:
+        lines += [f"**{table.title}**", "", f"| {' | '.join(table.heads)} |", "|---" * len(table.heads) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in table.rows] + [""]
+    return "\n".join([*lines, cost, ""])

@@ -1,0 +1,54 @@
+"""parse: replies in, training rows and rejections out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from errata.dataset.base import Dataset
+from errata.records import Example, Rejection, Reply
+from errata.run_folder import Stage
+
+
+def parse(stage: Stage, replies: Sequence[Reply], dataset: Dataset, iteration: int) -> tuple[list[Example], list[Rejection]]:
+    """Read the problems in every reply; what cannot be read is rejected with its reason, never dropped.
+
+    Reasons: `no_reply` (the request failed), `no_problem` (prose), `truncated` (the last problem of a reply that was cut),
+    `malformed` (a problem that lacks a part).
+    """
+    if stage.finished:
+        return stage.read("examples", Example), stage.read("rejections", Rejection)
+    examples: list[Example] = []
+    rejections: list[Rejection] = []
+    for reply in replies:
+
+        def reject(suffix: str, reason: str, detail: str, text: str, reply: Reply = reply) -> None:
+            rejections.append(
+                Rejection(reply.request_id + suffix, dataset.name, reason, detail, text, reply.request_id, iteration)
+            )
+
+        if reply.text is None:
+            reject("", "no_reply", reply.failure or "", "")
+            continue
+        found = dataset.parse(reply.text)
+        if not found:
+            reject("", "no_problem", "the reply holds no problem in the requested layout", reply.text)
+        for number, problem in enumerate(found, 1):
+            if problem.malformed:
+                cut = reply.finish_reason == "length" and number == len(found)
+                reject(f"/{number}", "truncated" if cut else "malformed", problem.malformed, problem.text)
+                continue
+            examples.append(
+                Example(
+                    f"{reply.request_id}/{number}",
+                    dataset.name,
+                    problem.question,
+                    problem.solution,
+                    problem.answer,
+                    reply.error_id,
+                    reply.request_id,
+                    iteration,
+                )
+            )
+    reasons = Counter(rejection.reason for rejection in rejections)
+    counts = {"rows": len(examples), "rejected": len(rejections), "reasons": dict(reasons)}
+    stage.finish(counts, examples=examples, rejections=rejections)
+    return examples, rejections
