@@ -5,17 +5,14 @@
 
 import argparse
 import difflib
-import logging
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 
 from errata.errors import ErrataError
@@ -34,7 +31,6 @@ _HELP = """\
 Tab completion in bash: eval "$(errata -sc install=bash)"
 """
 _CONFIGURED = ("improve", "evaluate", "train")
-log = logging.getLogger("errata")
 
 
 def main() -> None:
@@ -77,25 +73,35 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from errata.config import config_root, register
+    from errata.config import config_folder, register
 
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to us instead of being printed with a trace
 
-    def task(config: DictConfig) -> Any:
+    failures: list[ErrataError] = []
+
+    def task(config: DictConfig) -> None:
         from errata import command as commands
         from errata.config import check
+        from errata.terminal import log_to_terminal
 
-        _log_to_terminal()
-        return getattr(commands, command)(check(command, config))
+        log_to_terminal()
+        try:
+            getattr(commands, command)(check(command, config))
+        except ErrataError as error:  # a sweep goes on with its other cells
+            failures.append(error)
 
     sys.argv = ["errata", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(config_root() / "conf"), config_name=command)(task)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ErrataError(_explain(command, error)) from error
     except yaml.YAMLError as error:
         raise ErrataError(f"a config file is not YAML: {' '.join(str(error).split())}") from error
+    if len(failures) > 1:
+        raise ErrataError("\n".join([f"{len(failures)} cells of the sweep failed:", *map(str, failures)]))
+    if failures:
+        raise failures[0]
     return 0
 
 
@@ -150,11 +156,11 @@ def _names_beside(command: str, name: str) -> list[str]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
-    from errata.config import config_root
+    from errata.config import config_folder
 
     groups = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w\[\],]+", word) and not word.startswith(name)]
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_root() / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
         for chosen in (groups, []):
             try:
                 config = compose(command, overrides=chosen)
@@ -179,18 +185,6 @@ def _complete(arguments: Sequence[str]) -> int:
     typed = words[1] if len(words) > 1 else ""
     sys.stdout.write(" ".join(name for name in (*_CONFIGURED, "report", "why") if name.startswith(typed)) + "\n")
     return 0
-
-
-def _log_to_terminal() -> None:
-    from errata.progress import console
-
-    for noisy in ("httpx2", "openai", "transformers", "pytorch_lightning"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    if log.handlers:
-        return
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(RichHandler(console=console, show_path=False, show_level=False, log_time_format="[%X]", markup=False))
 
 
 def _print_error(message: str) -> None:

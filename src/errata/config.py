@@ -12,10 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -154,14 +151,6 @@ class TrainConfig(Common):
     training: Training = field(default_factory=Training)
 
 
-class ErrataSearchPath(SearchPathPlugin):
-    """Makes experiments/ and sweeps/, which lie beside conf/, config groups from any working folder."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folder that holds them."""
-        search_path.append("errata", f"file://{config_root()}")
-
-
 SCHEMAS: dict[str, type] = {"improve": ImproveConfig, "evaluate": EvaluateConfig, "train": TrainConfig}
 
 
@@ -190,21 +179,19 @@ class Setup:
 
 
 def register() -> None:
-    """Put the schemas where the primary configs' defaults lists find them, and tell Hydra where the groups are.
-
-    A search-path plugin rather than `hydra.searchpath` in the primary configs: `--help` and tab completion see it too.
-    """
-    if ErrataSearchPath not in Plugins.instance().discover(SearchPathPlugin):
-        Plugins.instance().register(ErrataSearchPath)
+    """Put the schemas where the primary configs' defaults lists find them."""
     for command, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{command}_schema", node=schema)
 
 
-def config_root() -> Path:
-    """The folder that holds conf/, experiments/ and sweeps/: the checkout, or the installed package."""
+def config_folder() -> Path:
+    """The folder of the primary configs and the groups: conf/ in a checkout, errata/conf in an installed package.
+
+    `experiments` and `sweeps` are groups in it too: links to the folders at the top of the checkout.
+    """
     package = Path(__file__).resolve().parent
-    checkout = package.parents[1]
-    return checkout if (checkout / "conf" / "improve.yaml").is_file() else package
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / "improve.yaml").is_file() else package / "conf"
 
 
 def check(command: str, composed: DictConfig) -> Setup:

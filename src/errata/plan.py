@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from errata.config import Setup
@@ -15,6 +14,7 @@ from errata.improve import divide, load_splits
 from errata.ledger import Ledger
 from errata.records import Attempt, Case, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
+from errata.terminal import console
 
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English; the table says "about"
 
@@ -64,9 +64,9 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
         known = None if None in total else sum(value for value in total if value is not None)
         table.add_section()
         table.add_row("in all", "", "", "", _price(known))
-    console = Console()
-    console.print(table)
-    console.print("Nothing was loaded, sent or written. Without dry_run=true the same command does it.", highlight=False)
+    out = console()
+    out.print(table)
+    out.print("Nothing was loaded, sent or written. Without dry_run=true the same command does it.", highlight=False)
 
 
 def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question], iteration: int) -> Asking:

@@ -181,6 +181,7 @@ class RunFolder:
         self._log = logging.FileHandler(path / "run.log")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(self._log)
+        log.setLevel(logging.INFO)
 
     def stage(self, name: str, **inputs: Any) -> Stage:
         """The stage of that name with these inputs: everything that can change its result, and nothing else."""

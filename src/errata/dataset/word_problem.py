@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from errata.records import Parsed, Question, Verdict
 
@@ -77,8 +78,8 @@ class WordProblems:
         starts = [match.span() for match in _HEADING.finditer(reply)]
         if not starts:
             starts = [(match.start(), match.start()) for match in _QUESTION_LABEL.finditer(reply)]
-        ends = [start for start, _ in starts[1:]] + [len(reply)]
-        return [_parse_one(reply[start:end]) for (_, start), end in zip(starts, ends, strict=True)]
+        ends = [start for start, _ in starts[1:]]
+        return [_parse_one(reply[start:end]) for (_, start), end in zip_longest(starts, ends)]
 
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
         """Recompute every equation of a worked solution; one of them must give the answer."""

@@ -88,7 +88,11 @@ class HF:
         """Put weights and adapter in memory, on the device."""
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
+        if self._model is not None:
+            return self
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if fast else torch.float32

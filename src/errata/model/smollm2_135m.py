@@ -77,7 +77,9 @@ def _convert(folder: Path) -> None:
 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     half_done = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32

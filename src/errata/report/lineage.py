@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
@@ -12,6 +11,7 @@ from errata.errors import ErrataError
 from errata.records import Attempt, Example, Rejection, Reply
 from errata.report.results import collect
 from errata.run_folder import decode_lines
+from errata.terminal import console
 
 Record = TypeVar("Record")
 
@@ -38,7 +38,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     ]
     price = "unknown" if reply.usd is None else f"${reply.usd:.4f}"
     verdicts = [f"{example.id}: kept, by every gate"] + [f"{r.id}: {r.reason} ({r.detail})" for r in rejected]
-    console = Console()
+    out = console()
     for title, body in (
         (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
         (f"the error: {error.id}", f"{error.question.text}\n\nright answer: {error.question.gold}"),
@@ -50,7 +50,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         ("the instructor's reply", reply.text or ""),
         ("the verdicts on its problems", "\n".join(verdicts)),
     ):
-        console.print(Panel(Text(body), title=Text(title), title_align="left"))
+        out.print(Panel(Text(body), title=Text(title), title_align="left"))
 
 
 def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:

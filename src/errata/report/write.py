@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from errata.report.plot import plot_accuracy
 from errata.report.results import collect
 from errata.report.tables import TextTable, accuracy_tables, cost_line, practice_table, training_table
 from errata.run_folder import write_atomically
+from errata.terminal import console
 
 
 def report(run: Path, split: str = "test") -> None:
@@ -20,18 +20,16 @@ def report(run: Path, split: str = "test") -> None:
     """
     results = collect(run, split)
     tables = accuracy_tables(results) + practice_table(results) + training_table(results)
-    console = Console()
+    out = console()
     for table in tables:
-        console.print(_for_terminal(table))
-    console.print(cost_line(results), highlight=False)
+        out.print(_for_terminal(table))
+    out.print(cost_line(results), highlight=False)
 
     write_atomically(run / "results.json", json.dumps(results, indent=1).encode())
     if results["datasets"]:
         plot_accuracy(results, run / "accuracy.png")
     write_atomically(run / "report.md", _markdown(run, results["datasets"] != {}, tables, cost_line(results)).encode())
-    console.print(
-        f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False
-    )
+    out.print(f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False)
 
 
 def _for_terminal(table: TextTable) -> Table:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from errata.dataset.base import Dataset
 from errata.model.base import Answer, Model
-from errata.progress import bar
 from errata.records import Attempt, Question
 from errata.run_folder import Stage
+from errata.terminal import bar
 
 
 def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Question], batch_size: int) -> list[Attempt]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from errata.errors import InstructorError
 from errata.instructor.base import FailedCall, Instructor
 from errata.ledger import Call, Ledger, Stored
-from errata.progress import Advance, bar
 from errata.records import Reply, Request
 from errata.run_folder import Stage
+from errata.terminal import Advance, bar
 
 _GIVE_UP_AFTER = 20
 """So many calls that all fail in a row, and none has succeeded since: the endpoint is down."""

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from errata.gate.base import Context, Gate
-from errata.progress import bar
 from errata.records import Example, Rejection
 from errata.run_folder import Stage
+from errata.terminal import bar
 
 
 def verify(

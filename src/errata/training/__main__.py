@@ -17,6 +17,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from errata.chat import end_token_id
 from errata.training.job import Job, read_job
@@ -149,5 +150,7 @@ def _die_with_parent() -> None:
 
 if __name__ == "__main__":
     _die_with_parent()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for noisy in ("pytorch_lightning", "transformers", "DeepSpeed"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    disable_progress_bar()
     train(Path(sys.argv[1]))

@@ -1,0 +1,193 @@
+"""The real `openai` client against a real server on loopback that misbehaves."""
+
+import asyncio
+import threading
+from collections import Counter
+
+import pytest
+from aiohttp import web
+
+from errata.errors import InstructorError
+from errata.instructor.openai import OpenAI
+from errata.instructor.replay import Replay
+from errata.ledger import Ledger
+from errata.records import Reply, Request
+from errata.run_folder import RunFolder
+from errata.stage.instruct import instruct
+
+KEY = "sk-this-is-a-secret-key"
+
+
+def completion(text="fine", finish_reason="stop"):
+    message = {"role": "assistant", "content": text}
+    return web.json_response(
+        {
+            "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+            "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        }
+    )  # fmt: skip
+
+
+class Server:
+    """What a request meets is written in its message: `429 twice`, `500 always`, `empty`, `garbage`, `401` ..."""
+
+    def __init__(self):
+        self.seen = Counter()
+        self.at_once = self.most_at_once = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+        assert self._ready.wait(10)
+
+    async def _answer(self, request):
+        body = await request.json()
+        text = body["messages"][-1]["content"]
+        self.seen[text] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.02)
+        self.at_once -= 1
+        word, _, how = text.partition(" ")
+        if word.isdigit() and (how.startswith("always") or self.seen[text] <= 2):
+            error = {"error": {"message": f"no: {request.headers.get('Authorization')}"}}
+            return web.json_response(error, status=int(word), headers={"Retry-After": "0.05"})
+        if word == "empty":
+            return completion("", "content_filter")
+        if word == "garbage":
+            return web.Response(text='{"choices": [', content_type="application/json")
+        if word == "drop" and self.seen[text] <= 1:
+            request.transport.close()
+        return completion(f"reply to {text}")
+
+    def _serve(self):
+        asyncio.set_event_loop(self._loop)
+
+        async def start():
+            app = web.Application()
+            app.router.add_post("/v1/chat/completions", self._answer)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+            self._ready.set()
+
+        self._loop.run_until_complete(start())
+        self._loop.run_forever()
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    running = Server()
+    yield running
+    running.stop()
+
+
+def requests(*texts):
+    return [
+        Request(f"1/toy/train/{n}", "toy", f"toy/train/{n}", ({"role": "user", "content": text},), 2)
+        for n, text in enumerate(texts)
+    ]
+
+
+def run(tmp_path, instructor, asked, name="run"):
+    with RunFolder(tmp_path / name, {}) as folder, Ledger(tmp_path / "ledger.sqlite") as ledger:
+        return instruct(folder.stage("instruct", n=len(asked)), asked, instructor, ledger)
+
+
+def test_one_failing_request_never_loses_the_others(server, tmp_path):
+    asked = requests("hello", "429 twice", "503 twice", "500 always", "empty", "garbage", "drop once", "400 always")
+    replies = run(tmp_path, OpenAI("m", server.url, timeout_s=5, max_retries=3), asked)
+    assert [reply.request_id for reply in replies] == [request.id for request in asked]
+    text = {request.messages[0]["content"]: reply for request, reply in zip(asked, replies, strict=True)}
+    for good in ("hello", "429 twice", "503 twice", "drop once"):
+        assert text[good].text == f"reply to {good}"
+    for bad, said in (("500 always", "500"), ("empty", "content_filter"), ("garbage", ""), ("400 always", "400")):
+        assert text[bad].text is None
+        assert said in text[bad].failure
+    assert server.seen["500 always"] == 4
+    assert server.seen["400 always"] == 1
+
+
+def test_a_reply_once_received_is_never_asked_for_again(server, tmp_path):
+    first = run(tmp_path, OpenAI("m", server.url), requests("a", "b"), "one")
+    second = run(tmp_path, OpenAI("m", server.url), requests("a", "b", "c"), "two")
+    assert [reply.text for reply in second[:2]] == [reply.text for reply in first]
+    assert server.seen == {"a": 1, "b": 1, "c": 1}
+
+
+def test_draws_are_distinct_requests(server, tmp_path):
+    message = ({"role": "user", "content": "again"},)
+    asked = [Request(f"1/toy/train/0#{draw}", "toy", "toy/train/0", message, 2, draw) for draw in range(3)]
+    run(tmp_path, OpenAI("m", server.url), asked)
+    assert server.seen["again"] == 3
+
+
+def test_concurrency_is_bounded(server, tmp_path):
+    run(tmp_path, OpenAI("m", server.url, concurrency=3), requests(*map(str, "abcdefghijkl")))
+    assert server.most_at_once == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_key_or_model_stops_at_once_and_keeps_what_came(server, tmp_path, status, caplog):
+    asked = requests("a", f"{status} always", *(f"later {n}" for n in range(50)))
+    with pytest.raises(InstructorError) as error:
+        run(tmp_path, OpenAI("m", server.url, concurrency=2), asked)
+    assert str(status) in str(error.value)
+    assert KEY not in str(error.value) + caplog.text
+    assert len(server.seen) < 10
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.get(OpenAI("m", server.url).call(asked[0].messages, 0)).text == "reply to a"
+
+
+def test_an_endpoint_that_only_fails_is_given_up(server, tmp_path):
+    asked = requests(*(f"400 always {n}" for n in range(100)))
+    with pytest.raises(InstructorError, match="the last 20 requests all failed"):
+        run(tmp_path, OpenAI("m", server.url, concurrency=4), asked)
+    assert len(server.seen) < 30
+
+
+def test_the_key_is_nowhere_on_disk(server, tmp_path):
+    run(tmp_path, OpenAI("m", server.url, max_retries=0), requests("a", "500 always", "400 always"))
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_prices_are_counted_and_unknown_stays_unknown(server, tmp_path):
+    known = OpenAI("m", server.url, usd_per_million_in=10.0, usd_per_million_out=30.0)
+    (reply,) = run(tmp_path, known, requests("a"), "one")
+    assert reply.usd == pytest.approx((10 * 10 + 5 * 30) / 1e6)
+    (reply,) = run(tmp_path, OpenAI("other", server.url), requests("a"), "two")
+    assert reply.usd is None
+
+
+def test_replay_answers_with_no_server_and_names_what_is_missing(server, tmp_path):
+    recorded = run(tmp_path, OpenAI("m", server.url), requests("a", "b"), "one")
+    server.stop()
+    replayed = run(tmp_path, Replay(), requests("a", "b"), "two")
+    assert [reply.text for reply in replayed] == [reply.text for reply in recorded]
+    with pytest.raises(InstructorError, match="lacks 1 of 3 requests, the first: 1/toy/train/2"):
+        run(tmp_path, Replay(), requests("a", "b", "c"), "three")
+
+
+def test_replay_asks_which_recording_when_there_are_two(server, tmp_path):
+    run(tmp_path, OpenAI("m", server.url), requests("a"), "one")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        call = OpenAI("n", server.url).call(requests("a")[0].messages, 0)
+        stored = ledger.recorded(call.asked, None, None)[0][-1]
+        ledger.put(call, type(stored)("another text", "stop", 1, 1, None, 0.1))
+    with pytest.raises(InstructorError, match=r"2 different replies.*model=m.*model=n"):
+        run(tmp_path, Replay(), requests("a"), "two")
+    (reply,) = run(tmp_path, Replay(model="n"), requests("a"), "three")
+    assert isinstance(reply, Reply)
+    assert reply.text == "another text"
+
+
+def test_an_endpoint_where_nothing_listens_is_reported_before_anything_is_sent():
+    with pytest.raises(InstructorError, match="nothing answers at"):
+        OpenAI("m", "http://127.0.0.1:9/v1").probe()
