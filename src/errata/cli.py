@@ -96,6 +96,10 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise ErrataError(_explain(command, error)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise ErrataError(f"a group needs an option, not null (given: {' '.join(arguments)})") from error
     except yaml.YAMLError as error:
         raise ErrataError(f"a config file is not YAML: {' '.join(str(error).split())}") from error
     if len(failures) > 1:
@@ -132,9 +136,12 @@ def _read_stored(command: str, arguments: Sequence[str]) -> int:
 def _explain(command: str, error: Exception) -> str:
     """Hydra's message for a bad override, without the parts that do not help, and with the names that would do."""
     message = str(error).partition("Config search path")[0].strip()
+    if "merging override" in message and error.__cause__:
+        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
     unknown = re.search(r"Could not override '([^']+)'", message)
     if not unknown:
-        return re.sub(r"\n\s*\n+", "\n", message)
+        given = f" (given: {' '.join(sys.argv[1:])})" if "at input" in message else ""
+        return re.sub(r"\n\s*\n+", "\n", message) + given
     name = unknown.group(1)
     if "Could not override" in message and "No match in the defaults list" in message:
         return message.splitlines()[0]

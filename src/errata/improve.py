@@ -33,9 +33,9 @@ log = logging.getLogger("errata")
 def improve(setup: Setup) -> Path:
     """Run the loop, or go on with it where it was stopped; returns the run folder."""
     splits = load_splits(setup)
-    if setup.instructor is not None and setup.instructor.sends:
-        setup.instructor.probe()
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger) as ledger:
+    instructor = _present(setup.instructor)
+    instructor.probe()
+    with Ledger(setup.ledger, read_only=not instructor.sends) as ledger, RunFolder(setup.folder, setup.plain) as folder:
         with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
             student: Model = setup.model
@@ -85,7 +85,7 @@ class Run:
         replies = instruct(stage, requests, instructor, self.ledger)
         self._track(stage, iteration)
 
-        stage = self.folder.stage(f"{place}/parse", **stage.outputs)
+        stage = self.folder.stage(f"{place}/parse", replies=stage.outputs["replies"])
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
 

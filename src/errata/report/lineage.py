@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from errata.errors import ErrataError
-from errata.records import Attempt, Example, Rejection, Reply
+from errata.records import Attempt, Example, Rejection, Reply, Request
 from errata.report.results import collect
 from errata.run_folder import decode_lines
 from errata.terminal import console
@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 
 
 def why(run: Path, row: str, iteration: int | None) -> None:
-    """Print the row, the error, the student's answer, the reply and the verdicts on its problems.
+    """Print the row, the error, the student's answer, the request, the reply and the verdicts on its problems.
 
     Raises:
         ErrataError: there is no such run or row.
@@ -30,6 +30,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     place = run / f"iteration_{example.iteration}" / example.dataset
     error = _one(place / "train" / "attempts.jsonl", Attempt, lambda record: record.id == example.error_id)
     reply = _one(place / "instruct" / "replies.jsonl", Reply, lambda record: record.request_id == example.request_id)
+    request = _one(place / "instruct" / "requests.jsonl", Request, lambda record: record.id == example.request_id)
     rejected = [
         rejection
         for step in ("parse", "verify")
@@ -37,6 +38,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         if rejection.request_id == example.request_id
     ]
     price = "unknown" if reply.usd is None else f"${reply.usd:.4f}"
+    cost = f"{reply.prompt_tokens} tokens in, {reply.completion_tokens} out, {reply.duration_s:.2f} s, price {price}"
     verdicts = [f"{example.id}: kept, by every gate"] + [f"{r.id}: {r.reason} ({r.detail})" for r in rejected]
     out = console()
     for title, body in (
@@ -45,7 +47,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         (f"the student's answer ({(error.failure or '').replace('_', ' ')})", error.response or "(nothing)"),
         (
             f"the request {example.request_id}, ledger key {reply.key}",
-            f"{reply.prompt_tokens} tokens in, {reply.completion_tokens} out, {reply.duration_s:.2f} s, price {price}",
+            "\n\n".join(f"[{message['role']}] {message['content']}" for message in request.messages) + f"\n\n({cost})",
         ),
         ("the instructor's reply", reply.text or ""),
         ("the verdicts on its problems", "\n".join(verdicts)),

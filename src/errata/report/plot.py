@@ -17,13 +17,15 @@ def plot_accuracy(results: dict[str, Any], path: Path) -> None:
     palette = plt.get_cmap("tab10")
     for number, (name, measured) in enumerate(results["datasets"].items()):
         iterations = [part["iteration"] for part in measured]
-        for skill in measured[0]["scores"]:
-            if skill == ALL:
-                continue
+        ends: list[tuple[float, str]] = []
+        for skill in (key for key in measured[0]["scores"] if key != ALL):
             values = [100 * part["scores"][skill]["accuracy"] for part in measured]
             axes.plot(iterations, values, color="0.72", linewidth=1, zorder=1)
-            axes.annotate(skill, (iterations[-1], values[-1]), (6, 0), textcoords="offset points", va="center",
-                          fontsize=7, color="0.45")  # fmt: skip
+            ends.append((values[-1], skill))
+        for height, names in _without_overlap(ends):
+            axes.annotate(
+                names, (iterations[-1], height), (6, 0), textcoords="offset points", va="center", fontsize=7, color="0.45"
+            )
         scores = [part["scores"][ALL] for part in measured]
         values = [100 * score["accuracy"] for score in scores]
         below = [100 * (score["accuracy"] - score["low"]) for score in scores]
@@ -45,3 +47,14 @@ def plot_accuracy(results: dict[str, Any], path: Path) -> None:
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _without_overlap(ends: list[tuple[float, str]], apart: float = 3.0) -> list[tuple[float, str]]:
+    """Labels at the heights of their lines; those of lines that end close together share one."""
+    groups: list[list[tuple[float, str]]] = []
+    for height, name in sorted(ends, reverse=True):
+        if groups and groups[-1][0][0] - height < apart:
+            groups[-1].append((height, name))
+        else:
+            groups.append([(height, name)])
+    return [(sum(height for height, _ in group) / len(group), ", ".join(name for _, name in group)) for group in groups]

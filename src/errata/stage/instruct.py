@@ -44,7 +44,7 @@ def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, 
         with bar(stage.name, len(requests), len(replies)) as advance:
             asyncio.run(_send(pending, instructor, ledger, replies, advance))
     ordered = [replies[request.id] for request in requests]
-    stage.finish(_counts(ordered, len(requests) - len(pending)), replies=ordered)
+    stage.finish(_counts(ordered, len(requests) - len(pending)), requests=requests, replies=ordered)
     return ordered
 
 

@@ -40,6 +40,7 @@ class Tracker:
         self._run: Any = None
         if tracking.mode == "off":
             return
+        os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
         self._run = wandb.init(

@@ -1,0 +1,145 @@
+"""Whatever a user gets wrong ends in one clear message, before any model is loaded or anything is sent."""
+
+import json
+import socket
+import sys
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from errata.cli import main
+from errata.version import __version__
+
+GOOD = json.dumps({"question": "What is 3 + 4?", "answer": "3 + 4 = 7\n#### 7"})
+GSM8K = ["dataset=gsm8k", "dataset.gsm8k.path={tmp}/data", "instructor=openai", "instructor.model=m"]
+LOCAL = [*GSM8K, "instructor.base_url=http://127.0.0.1:{free}/v1"]
+
+
+def errata(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["errata", *arguments])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code, " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, tiny_model):
+    """A working folder with data, broken data and broken models; no key, and no model may be loaded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def never(*args, **kwargs):
+        raise AssertionError("a model was loaded before the configuration was found good")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", never)
+    for name, lines in {
+        "data": [GOOD, GOOD], "broken": [GOOD, "{oops"], "fieldless": ['{"question": "?"}'], "empty": [], "goldless":
+        ['{"question": "?", "answer": "seven"}'],
+    }.items():  # fmt: skip
+        (tmp_path / name).mkdir()
+        for split in ("train", "test"):
+            (tmp_path / name / f"{split}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "no_weights").mkdir()
+    (tmp_path / "no_weights" / "config.json").write_text("{}")
+    (tmp_path / "no_tokenizer").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "no_tokenizer" / name).write_bytes((tiny_model / name).read_bytes())
+    (tmp_path / "file").write_text("")
+    (tmp_path / "prompts" / "le" / "arithmetic").mkdir(parents=True)
+    (tmp_path / "prompts" / "le" / "arithmetic" / "user.txt").write_text("{qestion}")
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}')
+    (tmp_path / "junk.sqlite").write_bytes(b"this is not a ledger " * 99)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["imporve"], ["no command 'imporve'", "Did you mean improve?"]),
+        (["improve", "strategy=lecc"], ["Could not find 'strategy/lecc'", "le", "le_informed"]),
+        (["improve", "training=fulll"], ["Could not find 'training/fulll'", "full", "lora"]),
+        (["improve", "stratgy=le"], ["no option 'stratgy'", "Did you mean strategy?"]),
+        (["improve", "sampel_size=3"], ["no option 'sampel_size'", "Did you mean sample_size?"]),
+        (["improve", "+foo=1"], ["'foo' not in 'ImproveConfig'", "sample_size"]),
+        (["improve", "experiments=dmeo"], ["Could not find 'experiments/dmeo'", "demo"]),
+        (["improve", "sweeps=sedes"], ["Could not find 'sweeps/sedes'", "seeds"]),
+        (["improve", "seed=abc"], ["seed", "'abc'", "Integer"]),
+        (["improve", "training.epochs=many"], ["training.epochs", "'many'", "Integer"]),
+        (["improve", "training.epoch=2"], ["no option 'training.epoch'", "Did you mean epochs?"]),
+        (["improve", "dataset.arithmetic.limit=few"], ["dataset.arithmetic.limit", "'few'", "Integer"]),
+        (["improve", "dataset.arithmetic.limt=3"], ["no option 'dataset.arithmetic.limt'", "Did you mean limit?"]),
+        (["improve", "instructor.flaw_rate=lots"], ["instructor.flaw_rate", "'lots'", "Float"]),
+        (["improve", "instructor.flaw_rate=2"], ["flaw_rate is 2", "0 to 1"]),
+        (["improve", "strategy.k=2"], ["no option 'strategy.k'", "prompts_dir"]),
+        (["improve", "k=2"], ["no option 'k'"]),
+        (["improve", "seed=[1"], ["seed=[1"]),
+        (["improve", "sample_size=0"], ["sample_size is 0: it must be at least 1"]),
+        (["improve", "sample_size=-5"], ["sample_size is -5"]),
+        (["improve", "iterations=0", "batch_size=0"], ["2 problems", "iterations is 0", "batch_size is 0"]),
+        (["improve", "training.learning_rate=0"], ["training.learning_rate is 0", "above 0"]),
+        (["improve", "training.method=magic"], ["training.method is 'magic'", "full or lora"]),
+        (["improve", "gate=[answer]"], ["gate.leak is left out"]),
+        (["improve", "gate.duplicate.similarity=3"], ["similarity is 3"]),
+        (["improve", "dataset=[]"], ["dataset is empty"]),
+        (["improve", "strategy=null"], ["a group needs an option, not null", "strategy=null"]),
+        (["improve", "tracking=wandb"], ["wandb login", "tracking=offline"]),
+        (["improve", "strategy.prompts_dir=nowhere"], ["no prompt for strategy le", "nowhere/le/arithmetic/user.txt"]),
+        (["improve", "strategy.prompts_dir=prompts"], ["unknown placeholder {qestion}", "{question}"]),
+        (["improve", "dataset=gsm8k"], ["dataset.gsm8k.path is not set"]),
+        (["improve", "dataset=gsm8k", "dataset.gsm8k.path=data"], ["tutor teaches the dataset arithmetic only"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/absent"], ["absent", "no such folder", "train.jsonl"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/broken"], ["broken/train.jsonl, line 2", "one JSON object"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/fieldless"], ["fieldless/train.jsonl, line 1", "'answer'"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/goldless"], ["goldless/train.jsonl, line 1", "#### N"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/empty"], ["empty/train.jsonl", "the split is empty"]),
+        (["improve", *LOCAL, "dataset.gsm8k.limit=0"], ["dataset.gsm8k.limit is 0"]),
+        (["improve", *GSM8K], ["no API key", "OPENAI_API_KEY", "instructor.api_key_env=NAME"]),
+        (["improve", *GSM8K, "instructor.base_url=localhost:8000"], ["instructor.base_url", "http://"]),
+        (["improve", *LOCAL], ["nothing answers at instructor.base_url=http://127.0.0.1:"]),
+        (["improve", *LOCAL, "instructor.concurrency=0"], ["instructor.concurrency is 0"]),
+        (["improve", *LOCAL[:3]], ["instructor.model is not set"]),
+        (["improve", "instructor=replay", "ledger=none.sqlite"], ["there is no ledger at none.sqlite"]),
+        (["improve", "ledger=junk.sqlite"], ["junk.sqlite", "ledger=FILE"]),
+        (["improve", "model=hf"], ["model.path is not set"]),
+        (["improve", "model=hf", "model.path=nowhere"], ["model.path is 'nowhere'", "no such folder"]),
+        (["improve", "model=hf", "model.path=no_weights"], ["no_weights", "no weights"]),
+        (["improve", "model=hf", "model.path=no_tokenizer"], ["no_tokenizer", "no tokenizer"]),
+        (["improve", "model=hf", "model.path=data"], ["no config.json"]),
+        (["improve", "model.adapter=nowhere"], ["model.adapter is 'nowhere'", "adapter_config.json"]),
+        (["improve", "output_dir=file/deeper"], ["cannot write to the run folder file/deeper", "output_dir=FOLDER"]),
+        (["evaluate", "split=validation"], ["split is 'validation'", "train, dev or test"]),
+        (["train"], ["data is not set"]),
+        (["train", "data=absent.jsonl"], ["data is 'absent.jsonl'", "no such file"]),
+        (["train", "data=pairs.jsonl"], ["pairs.jsonl, line 1", "'response'"]),
+        (["report", "data"], ["data is no run folder"]),
+        (["why", "data", "1"], ["data is no run folder"]),
+    ],
+    ids=lambda value: "_".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_one_clear_error(place, monkeypatch, capsys, arguments, said):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        free = listener.getsockname()[1]
+    code, error = errata(
+        monkeypatch, capsys, *(a.replace("{tmp}", str(place)).replace("{free}", str(free)) for a in arguments)
+    )
+    assert code == 2, error
+    assert error.count("error:") == 1
+    assert "Traceback" not in error
+    for words in said:
+        assert words in error
+
+
+def test_a_run_folder_of_another_version_is_refused(place, monkeypatch, capsys, tiny_model):
+    train = ["train", "data=good.jsonl", "model=hf", f"model.path={tiny_model}", "tracking=off"]
+    (place / "good.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    monkeypatch.setattr("errata.command.fine_tune", lambda *_: sys.exit(0))
+    errata(monkeypatch, capsys, *train)
+    (manifest,) = place.glob("outputs/train-*/run.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": "0.0.1"}))
+    code, error = errata(monkeypatch, capsys, *train)
+    assert code == 2
+    assert f"was written by Errata 0.0.1, this is {__version__}" in error

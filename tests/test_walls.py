@@ -1,0 +1,53 @@
+"""The floors of the house: nothing imports upward, protocols stand apart, and training stands alone."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "src" / "errata"
+GROUND = {"records", "errors", "version", "run_folder", "ledger", "terminal", "chat"}
+PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "tracking"}
+MAY_IMPORT = {
+    "stage": GROUND | PROTOCOLS,
+    "improve": GROUND | PROTOCOLS | {"stage", "config"},
+    "config": GROUND | PROTOCOLS,
+    "report": GROUND,
+    "training": {"chat"},
+    "chat": set(),
+    "plan": GROUND | PROTOCOLS | {"config", "improve"},
+    "command": GROUND | PROTOCOLS | {"config", "improve", "plan", "report", "stage"},
+    "cli": GROUND | {"config", "command", "report"},
+}
+EXCEPTIONS = {("instructor/tutor", "dataset")}  # the tutor plays a teacher of `arithmetic`
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "errata":
+            yield from node.module.split(".")[1:2] or [alias.name for alias in node.names]
+
+
+def test_nothing_imports_upward():
+    for path in ROOT.rglob("*.py"):
+        name = path.relative_to(ROOT).with_suffix("").as_posix()
+        floor = name.split("/")[0]
+        if floor in PROTOCOLS:
+            # a gate judges rows of a dataset: it may know the dataset protocol
+            allowed = GROUND | {floor} | ({"dataset"} if floor == "gate" else set())
+        elif floor in GROUND - {"chat"}:
+            allowed = GROUND
+        else:
+            allowed = MAY_IMPORT.get(floor, set()) | {floor}
+        for found in imports(path):
+            assert found in allowed or (name, found) in EXCEPTIONS or floor == "__init__", f"{name} imports errata.{found}"
+
+
+def test_only_the_command_line_and_the_config_know_hydra():
+    for path in ROOT.rglob("*.py"):
+        if path.stem in ("cli", "config"):
+            continue
+        names = {
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name) or ""
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        assert not any(name.split(".")[0] in ("hydra", "omegaconf") for name in names), path
