@@ -174,8 +174,12 @@ class Setup:
     @property
     def ledger(self) -> Path:
         """The ledger's file."""
-        given = self.settings.ledger
-        return Path(given).expanduser() if given else Path(self.settings.output_dir).expanduser() / "ledger.sqlite"
+        return ledger_file(self.settings)
+
+
+def ledger_file(settings: Any) -> Path:
+    """The ledger that the settings name, or the one that all runs in `output_dir` share."""
+    return Path(settings.ledger or Path(settings.output_dir) / "ledger.sqlite").expanduser()
 
 
 def register() -> None:
@@ -240,6 +244,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += strategy.problems({name: dataset.layout for name, dataset in known.items()})
     if instructor is not None:
         problems += instructor.problems(list(datasets))
+        if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
+            problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
     if problems:
         raise ConfigError(problems)
     parts = {"model": model, "dataset": datasets, "gate": gates, "strategy": strategy, "instructor": instructor}

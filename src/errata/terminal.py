@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -24,6 +25,7 @@ def console(stderr: bool = False) -> Console:
 def log_to_terminal() -> None:
     """Show Errata's log lines, and of the libraries below it only their errors."""
     os.environ.setdefault("DS_LOG_LEVEL", "error")
+    warnings.simplefilter("ignore", FutureWarning)
     for noisy in ("httpx2", "openai", "transformers", "pytorch_lightning", "DeepSpeed"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if any(not isinstance(handler, logging.FileHandler) for handler in log.handlers):

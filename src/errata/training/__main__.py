@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,4 +154,5 @@ if __name__ == "__main__":
     for noisy in ("pytorch_lightning", "transformers", "DeepSpeed"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     disable_progress_bar()
+    warnings.simplefilter("ignore")
     train(Path(sys.argv[1]))

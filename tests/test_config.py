@@ -1,0 +1,93 @@
+"""Every config composes, is checked by the schema, and builds."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from errata.config import check, config_folder, register
+
+CONF = Path(__file__).parents[1] / "conf"
+NEEDS = {
+    ("instructor", "openai"): ["instructor.model=m", "instructor.base_url=http://127.0.0.1:1/v1"],
+    ("instructor", "replay"): ["ledger=l.sqlite"],
+    ("dataset", "gsm8k"): ["dataset.gsm8k.path=.", "instructor=openai", "instructor.model=m"],
+    ("model", "hf"): ["model.path=org/name"],
+    ("tracking", "wandb"): [],
+}
+GATES = "gate=[answer,length,duplicate,leak]"
+OPTIONS = [
+    (folder.name, file.stem)
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir()
+    for file in sorted(folder.glob("*.yaml"))
+]
+
+
+@pytest.fixture(autouse=True)
+def hydra_ready(tmp_path, monkeypatch):
+    register()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    (tmp_path / "l.sqlite").write_bytes(b"")
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        yield
+
+
+def built(command, *overrides):
+    return check(command, compose(command, overrides=list(overrides)))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds(group, option):
+    choice = GATES if group == "gate" else f"{group}={option}"
+    setup = built("improve", choice, *NEEDS.get((group, option), []))
+    assert setup.settings.iterations >= 1
+    assert setup.folder.parent == Path("outputs")
+
+
+@pytest.mark.parametrize("overrides", [["data=pairs.jsonl"], ["data=pairs.jsonl", "training=full"]])
+def test_train_composes(overrides):
+    assert built("train", *overrides).settings.data == "pairs.jsonl"
+
+
+def test_evaluate_composes():
+    assert list(built("evaluate").datasets) == ["arithmetic"]
+    several = built("evaluate", "dataset=[arithmetic,gsm8k]", "dataset.gsm8k.path=.")
+    assert list(several.datasets) == ["arithmetic", "gsm8k"]
+
+
+def test_the_default_is_the_demo():
+    default, demo = built("improve"), built("improve", "experiments=demo")
+    assert default.plain == demo.plain
+    assert demo.folder.name.startswith("demo-")
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("batch_size=7", True), ("output_dir=elsewhere", True), ("tracking=off", True), ("training.threads=2", True),
+        ("instructor.concurrency=1", True), ("name=other", True), ("dry_run=true", True), ("model.device=cpu", True),
+        ("seed=1", False), ("sample_size=7", False), ("training.learning_rate=1", False), ("strategy=le_informed", False),
+        ("dataset.arithmetic.limit=9", False), ("instructor.flaw_rate=0", False), ("gate.leak.ngram=8", False),
+    ],
+)  # fmt: skip
+def test_the_run_folder_is_named_by_what_can_change_the_result(override, same):
+    before, after = built("improve"), built("improve", override)
+    assert (before.folder.name.split("-")[-1] == after.folder.name.split("-")[-1]) == same
+
+
+def test_no_key_reaches_the_composed_config():
+    assert "sk-test" not in OmegaConf.to_yaml(compose("improve", overrides=["instructor=openai", "instructor.model=m"]))
+
+
+def test_experiments_say_their_claim_cost_and_command():
+    for file in (CONF.parent / "experiments").glob("*.yaml"):
+        head = file.read_text()
+        for word in ("# Claim:", "# Source:", "# Cost:", f"# Command: errata improve experiments={file.stem}"):
+            assert word in head, (file, word)
