@@ -53,9 +53,7 @@ def test_it_leaves_results_a_report_and_a_plot(run):
     assert measured[1]["scores"]["all"]["p"] is not None
     (practice,) = results["practice"]
     assert 18 <= practice["errors"] == practice["requests"] <= 20
-    assert sum(practice["rejections"].values()) + practice["kept"] == practice["problems"] + practice["rejections"].get(
-        "no_problem", 0
-    )
+    assert sum(practice["rejections"].values()) + practice["kept"] == practice["problems"]
     assert len(practice["rejections"]) >= 3
     assert results["training"][0]["rows"] == 30
     report = (folder / "report.md").read_text()

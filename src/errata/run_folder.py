@@ -232,7 +232,7 @@ def changed_fields(before: dict[str, Any], after: dict[str, Any], prefix: str = 
 
 def describe(counts: dict[str, Any]) -> str:
     """Counts as they stand in a log line: `240 questions, 37 correct (a 3, b 1)`."""
-    parts = []
+    parts: list[str] = []
     for name, value in counts.items():
         if isinstance(value, dict):
             inner = ", ".join(f"{key} {number}" for key, number in sorted(value.items()))

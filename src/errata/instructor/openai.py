@@ -129,8 +129,11 @@ class OpenAI:
         if not text:
             raise FailedCall(f"empty reply (finish_reason {reason or 'unknown'})")
         usage = completion.usage
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        return Stored(text, reason, *tokens, self.price(*tokens) if usage else None, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        if usage is None:
+            return Stored(text, reason, 0, 0, None, seconds)
+        usd = self.price(usage.prompt_tokens, usage.completion_tokens)
+        return Stored(text, reason, usage.prompt_tokens, usage.completion_tokens, usd, seconds)
 
     @property
     def _endpoint(self) -> str:

@@ -96,7 +96,7 @@ class HF:
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if fast else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
         if self.adapter is not None:
             from peft import PeftModel
 

@@ -1,5 +1,6 @@
 """A run's tables, as rows of text: for the terminal and for report.md alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ class TextTable:
 
     title: str
     heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def accuracy_tables(results: dict[str, Any]) -> list[TextTable]:
