@@ -38,7 +38,7 @@ def evaluate(setup: Setup) -> None:
             stage = folder.stage(f"iteration_0/{name}/{settings.split}", **attempt_inputs(setup.model, dataset, questions))
             attempts = answer_and_grade(stage, setup.model, dataset, questions, settings.batch_size)
             tracker.summarise({f"{settings.split}/{name}": sum(a.correct for a in attempts) / len(attempts)})
-    report(setup.folder, settings.split)
+    report(setup.folder)
 
 
 def train(setup: Setup) -> None:

@@ -120,6 +120,12 @@ def test_a_reply_once_received_is_never_asked_for_again(server, tmp_path):
     assert server.seen == {"a": 1, "b": 1, "c": 1}
 
 
+def test_the_same_call_is_sent_once_whoever_asks(server, tmp_path):
+    replies = run(tmp_path, OpenAI("m", server.url), requests("a", "b", "a"))
+    assert [reply.text for reply in replies] == ["reply to a", "reply to b", "reply to a"]
+    assert server.seen["a"] == 1
+
+
 def test_draws_are_distinct_requests(server, tmp_path):
     message = ({"role": "user", "content": "again"},)
     asked = [Request(f"1/toy/train/0#{draw}", "toy", "toy/train/0", message, 2, draw) for draw in range(3)]

@@ -81,6 +81,10 @@ def _convert(folder: Path) -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"cannot write the cache {folder.parent}: {error.strerror}; set ERRATA_CACHE=FOLDER"]) from error
     half_done = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     model = AutoModelForCausalLM.from_pretrained(
         source.parent, gguf_file=_GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32

@@ -16,8 +16,8 @@ from errata.run_folder import decode_lines, read_stage
 ALL = "all"
 
 
-def collect(run: Path, split: str = "test") -> dict[str, Any]:
-    """Accuracies, practice, training and cost of a run, as far as it has come.
+def collect(run: Path) -> dict[str, Any]:
+    """Accuracies (on the test split, or the one that `errata evaluate` was given), practice, training and cost so far.
 
     Raises:
         RunFolderError: the folder is no run folder.
@@ -26,6 +26,7 @@ def collect(run: Path, split: str = "test") -> dict[str, Any]:
     if not manifest.is_file():
         raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
     described = json.loads(manifest.read_bytes())
+    split = described["config"].get("split", "test")
     iterations = sorted(
         (int(found.group(1)), path)
         for path in run.glob("iteration_*")

@@ -12,13 +12,13 @@ from errata.run_folder import write_atomically
 from errata.terminal import console
 
 
-def report(run: Path, split: str = "test") -> None:
+def report(run: Path) -> None:
     """The tables in the terminal, and the files beside them.
 
     Raises:
         RunFolderError: the folder is no run folder.
     """
-    results = collect(run, split)
+    results = collect(run)
     tables = accuracy_tables(results) + practice_table(results) + training_table(results)
     out = console()
     for table in tables:

@@ -39,17 +39,21 @@ def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, 
         for request, call, stored in zip(requests, calls, found, strict=True)
         if stored is not None
     }
-    pending = [pair for pair in zip(requests, calls, strict=True) if pair[0].id not in replies]
+    pending: dict[str, tuple[Call, list[Request]]] = {}  # by key: the same call is sent once, whoever asks
+    for request, call in zip(requests, calls, strict=True):
+        if request.id not in replies:
+            pending.setdefault(call.key, (call, []))[1].append(request)
+    held = len(replies)
     if pending:
         with bar(stage.name, len(requests), len(replies)) as advance:
-            asyncio.run(_send(pending, instructor, ledger, replies, advance))
+            asyncio.run(_send(list(pending.values()), instructor, ledger, replies, advance))
     ordered = [replies[request.id] for request in requests]
-    stage.finish(_counts(ordered, len(requests) - len(pending)), requests=requests, replies=ordered)
+    stage.finish(_counts(ordered, held), requests=requests, replies=ordered)
     return ordered
 
 
 async def _send(
-    pending: Sequence[tuple[Request, Call]],
+    pending: Sequence[tuple[Call, list[Request]]],
     instructor: Instructor,
     ledger: Ledger,
     replies: dict[str, Reply],
@@ -59,20 +63,22 @@ async def _send(
     queue = iter(pending)
     fatal: list[InstructorError] = []
     failed_in_a_row = 0
-    start, tokens, usd = time.monotonic(), 0, 0.0
+    held, start, tokens = len(replies), time.monotonic(), 0
+    usd: float | None = 0.0
 
     async def worker() -> None:
         nonlocal failed_in_a_row, tokens, usd
-        for request, call in queue:
+        for call, asking in queue:
             if fatal:
                 return
             try:
                 stored = await instructor.reply(call)
             except FailedCall as error:
                 ledger.fail(call, str(error))
-                replies[request.id] = Reply(
-                    request.id, request.dataset, request.error_id, call.key, None, failure=str(error)
-                )
+                for request in asking:
+                    replies[request.id] = Reply(
+                        request.id, request.dataset, request.error_id, call.key, None, failure=str(error)
+                    )
                 failed_in_a_row += 1
                 if failed_in_a_row >= _GIVE_UP_AFTER:
                     fatal.append(InstructorError(f"the last {failed_in_a_row} requests all failed: {error}"))
@@ -80,12 +86,13 @@ async def _send(
                 fatal.append(error)
             else:
                 ledger.put(call, stored)
-                replies[request.id] = _reply(request, call, stored)
+                replies.update({request.id: _reply(request, call, stored) for request in asking})
                 failed_in_a_row = 0
                 tokens += stored.prompt_tokens + stored.completion_tokens
-                usd += stored.usd or 0.0
-            seconds = time.monotonic() - start
-            advance(1, f"{len(replies) / seconds:.1f} requests/s, {tokens} tokens, ${usd:.2f}")
+                usd = None if stored.usd is None or usd is None else usd + stored.usd
+            rate = (len(replies) - held) / (time.monotonic() - start)
+            money = "price unknown" if usd is None else f"${usd:.2f}"
+            advance(len(asking), f"{rate:.1f} requests/s, {tokens} tokens, {money}")
 
     async with instructor.running():
         await asyncio.gather(*(worker() for _ in range(min(instructor.concurrency, len(pending)))))
@@ -116,7 +123,8 @@ def _counts(replies: Sequence[Reply], held: int) -> dict[str, object]:
     counts: dict[str, object] = {"requests": len(replies), "replies": len(good), "from the ledger": held}
     if failures:
         counts |= {"failed": sum(failures.values()), "failures": dict(failures)}
-    counts["tokens"] = sum(reply.prompt_tokens + reply.completion_tokens for reply in good)
-    known = all(reply.usd is not None for reply in good)
-    counts["usd"] = round(sum(reply.usd or 0.0 for reply in good), 6) if known else "unknown"
+    paid = {reply.key: reply for reply in good}.values()  # requests that share a call share its price
+    counts["tokens"] = sum(reply.prompt_tokens + reply.completion_tokens for reply in paid)
+    known = all(reply.usd is not None for reply in paid)
+    counts["usd"] = round(sum(reply.usd or 0.0 for reply in paid), 6) if known else "unknown"
     return counts

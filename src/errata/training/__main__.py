@@ -40,7 +40,7 @@ def train(folder: Path) -> None:
     checkpoint = folder / "checkpoint.pt"
     done = torch.load(checkpoint, weights_only=True)["batches_done"] if checkpoint.exists() else 0
     precision = choose_precision(job.precision)
-    model = prepare(job, full_precision=precision.startswith("32"))
+    model = prepare(job, precision)
     module = FineTuning(model, job, steps)
     if module.warmup_steps < job.warmup_steps:
         print(f"warm-up cut from {job.warmup_steps} to {module.warmup_steps} of {steps} updates", file=sys.stderr)  # noqa: T201
@@ -64,6 +64,8 @@ def train(folder: Path) -> None:
             ],
         )
         trainer.fit(module, Loader(batches, pad_id(tokenizer), done))
+        if trainer.interrupted:
+            sys.exit(130)
     save(module.model, tokenizer, folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     summary = {
@@ -84,9 +86,12 @@ def train(folder: Path) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
-def prepare(job: Job, full_precision: bool) -> Any:
-    """The model to train: base weights, and for LoRA a new adapter or the given one, trainable."""
-    dtype = torch.float32 if full_precision or job.method == "full" else torch.bfloat16
+def prepare(job: Job, precision: str) -> Any:
+    """The model to train: base weights, and for LoRA a new adapter or the given one, trainable.
+
+    What is trained is float32; the frozen weights under an adapter are bfloat16 where the precision is.
+    """
+    dtype = torch.bfloat16 if precision.startswith("bf16") and job.method == "lora" else torch.float32
     model: Any = AutoModelForCausalLM.from_pretrained(job.base, dtype=dtype)
     if job.adapter is not None:
         from peft import PeftModel
