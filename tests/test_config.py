@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from errata.config import check, config_folder, register
+from errata.config import config_folder, register
+from errata.setup import check
 
 CONF = Path(__file__).parents[1] / "conf"
 NEEDS = {

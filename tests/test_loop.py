@@ -9,11 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from errata.cli import main
-from errata.config import check, config_folder, register
+from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.improve import improve
 from errata.records import Example
 from errata.run_folder import decode_lines
+from errata.setup import check
 from tests.instructor.test_openai import Server
 from tests.scripted import Scripted
 

@@ -82,7 +82,7 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         from errata import command as commands
-        from errata.config import check
+        from errata.setup import check
         from errata.terminal import log_to_terminal
 
         log_to_terminal()

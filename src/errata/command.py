@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from errata.config import Setup, result_changing
 from errata.dataset.base import read_json_lines
 from errata.errors import DataError
 from errata.improve import attempt_inputs, load_splits
@@ -11,6 +10,7 @@ from errata.plan import show_plan
 from errata.records import Example
 from errata.report.write import report
 from errata.run_folder import RunFolder, digest, encode_lines
+from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate as answer_and_grade
 from errata.stage.train import job_settings, read_metrics
 from errata.stage.train import train as fine_tune

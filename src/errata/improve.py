@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errata.config import Setup, result_changing
 from errata.dataset.base import Dataset
 from errata.gate.base import Context
 from errata.ledger import Ledger
 from errata.model.base import Model
 from errata.records import Attempt, Case, Example, Question
 from errata.run_folder import RunFolder, Stage, digest, encode_lines
+from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate
 from errata.stage.instruct import instruct
 from errata.stage.mix import mix

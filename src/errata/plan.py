@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from errata.config import Setup
 from errata.dataset.base import Dataset
 from errata.improve import divide, load_splits
 from errata.ledger import Ledger
 from errata.records import Attempt, Case, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
+from errata.setup import Setup
 from errata.terminal import console
 
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English; the table says "about"

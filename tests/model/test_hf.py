@@ -3,6 +3,7 @@ import torch
 
 from errata.chat import end_token_id
 from errata.dataset.arithmetic import Arithmetic
+from errata.errors import ConfigError
 from errata.model.base import Weights
 from errata.model.hf import HF
 
@@ -61,3 +62,15 @@ def test_other_weights_keep_the_settings(student):
 def test_hub_ids_are_taken_as_they_are(path):
     assert HF(path).problems() == []
     assert HF(path).weights == Weights(path)
+
+
+def test_a_model_that_cannot_be_loaded_is_named(tiny_model, tmp_path):
+    import shutil
+
+    with pytest.raises(ConfigError, match="model no/such-model-anywhere cannot be loaded"):
+        HF("no/such-model-anywhere").prompt_lengths(["x"])
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    (broken / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="broken cannot be loaded"):
+        HF(str(broken)).load()

@@ -1,11 +1,14 @@
 """Any causal language model that transformers can load: a local folder or a hub id, with or without a LoRA adapter."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+from safetensors import SafetensorError
 
 from errata.chat import ChatTemplateError, end_token_id, prompt_ids, response_ids
 from errata.errors import ConfigError
@@ -74,7 +77,8 @@ class HF:
         """
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.weights.base)
+        with _naming(self.path):
+            tokenizer = AutoTokenizer.from_pretrained(self.weights.base)
         tokenizer.padding_side = "left"
         try:
             end = end_token_id(tokenizer)
@@ -96,11 +100,12 @@ class HF:
         device = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if fast else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
-        if self.adapter is not None:
-            from peft import PeftModel
+        with _naming(self.path):
+            model: Any = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
+            if self.adapter is not None:
+                from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
+                model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
         self._model = model.to(device).eval()
         return self
 
@@ -143,6 +148,15 @@ class HF:
     @property
     def _is_local(self) -> bool:
         return Path(self.path).expanduser().exists()
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """A library's refusal to load something, as one message that names the model."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigError([f"model {path} cannot be loaded: {' '.join(str(error).split())[:300]}"]) from error
 
 
 def folder_problems(folder: Path) -> list[str]:

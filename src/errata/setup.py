@@ -1,0 +1,162 @@
+"""From a composed config to built and checked components: all problems together, before anything is loaded or paid."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from errata.config import SCHEMAS
+from errata.dataset.base import Dataset
+from errata.errors import ConfigError
+from errata.gate.base import Gate
+from errata.instructor.base import Instructor
+from errata.model.base import Model
+from errata.run_folder import digest
+from errata.strategy.base import Strategy
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A checked command: its plain settings and its components, built."""
+
+    settings: Any
+    plain: dict[str, Any]
+    model: Model
+    datasets: Mapping[str, Dataset]
+    gates: Mapping[str, Gate]
+    strategy: Strategy | None
+    instructor: Instructor | None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: `OUTPUT_DIR/NAME-HASH`, the hash over all that can change a result."""
+        return Path(self.settings.output_dir).expanduser() / f"{self.settings.name}-{digest(self.plain)[:8]}"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's file."""
+        return ledger_file(self.settings)
+
+
+def ledger_file(settings: Any) -> Path:
+    """The ledger that the settings name, or the one that all runs in `output_dir` share."""
+    return Path(settings.ledger or Path(settings.output_dir) / "ledger.sqlite").expanduser()
+
+
+def check(command: str, composed: DictConfig) -> Setup:
+    """Build and check everything that a composed config names, reporting all problems together.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[str] = []
+    with _collecting(problems, ""):
+        composed = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), composed)  # type: ignore[assignment]
+    if problems:
+        raise ConfigError(problems)
+
+    def built(node: Any, where: str) -> Any:
+        with _collecting(problems, where):
+            return build(node, where)
+
+    def group(name: str) -> dict[str, Any]:
+        nodes = composed.get(name) or {}
+        return {key: built(nodes[key], f"{name}.{key}") for key in nodes}
+
+    model = built(composed.model, "model")
+    datasets, gates = group("dataset"), group("gate")
+    strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
+    instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
+    polymorphic = ("model", "dataset", "gate", "strategy", "instructor")
+    rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
+    problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
+    settings = None
+    if not missing:
+        with _collecting(problems, ""):
+            settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
+    if settings is not None:
+        problems += _range_problems(settings)
+    for component in (model, *datasets.values(), *gates.values()):
+        if component is not None:
+            problems += component.problems()
+    if "gate" in composed and "leak" not in gates:
+        problems.append("gate.leak is left out: the wall to the test splits always stands; add leak to gate=[...]")
+    if "dataset" in composed and not composed.dataset:
+        problems.append("dataset is empty: name at least one, dataset=[arithmetic]")
+    known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
+    if strategy is not None:
+        problems += strategy.problems({name: dataset.layout for name, dataset in known.items()})
+    if instructor is not None:
+        problems += instructor.problems(list(datasets))
+        if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
+            problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
+    if problems:
+        raise ConfigError(problems)
+    parts = {"model": model, "dataset": datasets, "gate": gates, "strategy": strategy, "instructor": instructor}
+    plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
+    return Setup(settings, plain, model, datasets, gates, strategy, instructor)
+
+
+def build(node: Any, where: str) -> Any:
+    """The component that a group's node names in `_target_`, its fields typed by the component's dataclass.
+
+    Raises:
+        ConfigError: an unknown field, a value of the wrong type, or a field without a value.
+    """
+    if node is None or "_target_" not in node:
+        raise ConfigError([f"{where} is not chosen: pick an option, {where.partition('.')[0]}=..."])
+    kind = get_class(node._target_)
+    values = {str(key): node[key] for key in node if key != "_target_" and not OmegaConf.is_missing(node, key)}
+    typed = OmegaConf.merge(OmegaConf.structured(kind), values)
+    if missing := sorted(str(key) for key in OmegaConf.missing_keys(typed)):
+        raise ConfigError([f"{where}.{name} is not set: give it a value, {where}.{name}=..." for name in missing])
+    return OmegaConf.to_object(typed)
+
+
+def result_changing(part: Any) -> Any:
+    """A dataclass (or a dict of them) as plain values, without the neutral fields."""
+    if is_dataclass(part) and not isinstance(part, type):
+        kept = {f.name: result_changing(getattr(part, f.name)) for f in fields(part) if not f.metadata.get("neutral")}
+        return {"kind": type(part).__name__, **kept}
+    if isinstance(part, Mapping):
+        return {str(key): result_changing(value) for key, value in part.items()}
+    return list(part) if isinstance(part, list | tuple) else part
+
+
+def _range_problems(settings: Any) -> list[str]:
+    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "batch_size": 1, "seed": 0}
+    found = [
+        f"{name} is {getattr(settings, name)}: it must be at least {least}"
+        for name, least in at_least.items()
+        if getattr(settings, name, least) < least
+    ]
+    if getattr(settings, "split", "test") not in ("train", "dev", "test"):
+        found.append(f"split is {settings.split!r}: choose train, dev or test")
+    data = getattr(settings, "data", None)
+    if data is not None and not Path(data).expanduser().is_file():
+        found.append(f"data is {data!r}: no such file; it must hold one {{prompt, response}} object a line")
+    for part in (getattr(settings, "training", None), settings.tracking):
+        found += part.problems() if part is not None else []
+    return found
+
+
+@contextmanager
+def _collecting(problems: list[str], where: str) -> Iterator[None]:
+    """Turn config errors into problems, so that the next part is checked too."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
+    except OmegaConfBaseException as error:
+        place = ".".join(part for part in (where, str(error.full_key or "")) if part)
+        message = str(error.msg or error).splitlines()[0]
+        options = ""
+        if error.object_type is not None and is_dataclass(error.object_type) and "not in" in message:
+            options = f"; it has {', '.join(f.name for f in fields(error.object_type))}"
+        problems.append(f"{place}: {message}{options}" if place else message + options)
