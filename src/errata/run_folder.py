@@ -182,6 +182,11 @@ class RunFolder:
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(self._log)
         log.setLevel(logging.INFO)
+        stages = [read_stage(found.parent) for found in path.rglob("stage.json")]
+        if stages:
+            log.info(
+                "continuing %s: %d stages were finished before", path, sum(s is not None and s.finished for s in stages)
+            )
 
     def stage(self, name: str, **inputs: Any) -> Stage:
         """The stage of that name with these inputs: everything that can change its result, and nothing else."""
