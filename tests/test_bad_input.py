@@ -84,6 +84,7 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", "gate=[answer]"], ["gate.leak is left out"]),
         (["improve", "gate.duplicate.similarity=3"], ["similarity is 3"]),
         (["improve", "dataset=[]"], ["dataset is empty"]),
+        (["improve", "strategy._target_=no.such.Class"], ["strategy._target_ is 'no.such.Class'"]),
         (["improve", "strategy=null"], ["a group needs an option, not null", "strategy=null"]),
         (["improve", "tracking=wandb"], ["wandb login", "tracking=offline"]),
         (["improve", "strategy.prompts_dir=nowhere"], ["no prompt for strategy le", "nowhere/le/arithmetic/user.txt"]),

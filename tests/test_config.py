@@ -76,6 +76,7 @@ def test_the_default_is_the_demo():
         ("instructor.concurrency=1", True), ("name=other", True), ("dry_run=true", True), ("model.device=cpu", True),
         ("seed=1", False), ("sample_size=7", False), ("training.learning_rate=1", False), ("strategy=le_informed", False),
         ("dataset.arithmetic.limit=9", False), ("instructor.flaw_rate=0", False), ("gate.leak.ngram=8", False),
+        ("gate=[duplicate,answer,length,leak]", False),
     ],
 )  # fmt: skip
 def test_the_run_folder_is_named_by_what_can_change_the_result(override, same):

@@ -94,7 +94,7 @@ class Run:
         stage = self.folder.stage(
             f"{place}/verify",
             examples=stage.outputs["examples"],
-            gates=result_changing(self.setup.gates),
+            gates=result_changing(list(self.setup.gates.values())),
             max_length=max_length,
             model=self.setup.model.fingerprint,
             train=_digest(self.splits[name]["train"]),

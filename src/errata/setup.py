@@ -98,7 +98,8 @@ def check(command: str, composed: DictConfig) -> Setup:
             problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
     if problems:
         raise ConfigError(problems)
-    parts = {"model": model, "dataset": datasets, "gate": gates, "strategy": strategy, "instructor": instructor}
+    ordered_gates = list(gates.values())  # their order can change what is rejected, and why
+    parts = {"model": model, "dataset": datasets, "gate": ordered_gates, "strategy": strategy, "instructor": instructor}
     plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
     return Setup(settings, plain, model, datasets, gates, strategy, instructor)
 
@@ -111,7 +112,10 @@ def build(node: Any, where: str) -> Any:
     """
     if node is None or "_target_" not in node:
         raise ConfigError([f"{where} is not chosen: pick an option, {where.partition('.')[0]}=..."])
-    kind = get_class(node._target_)
+    try:
+        kind = get_class(node._target_)
+    except (ImportError, ValueError) as error:
+        raise ConfigError([f"{where}._target_ is {node._target_!r}: {str(error).splitlines()[0]}"]) from error
     values = {str(key): node[key] for key in node if key != "_target_" and not OmegaConf.is_missing(node, key)}
     typed = OmegaConf.merge(OmegaConf.structured(kind), values)
     if missing := sorted(str(key) for key in OmegaConf.missing_keys(typed)):
@@ -120,13 +124,13 @@ def build(node: Any, where: str) -> Any:
 
 
 def result_changing(part: Any) -> Any:
-    """A dataclass (or a dict of them) as plain values, without the neutral fields."""
+    """A dataclass (or a dict or list of them) as plain values, without the neutral fields."""
     if is_dataclass(part) and not isinstance(part, type):
         kept = {f.name: result_changing(getattr(part, f.name)) for f in fields(part) if not f.metadata.get("neutral")}
-        return {"kind": type(part).__name__, **kept}
+        return {"kind": f"{type(part).__module__}.{type(part).__qualname__}", **kept}
     if isinstance(part, Mapping):
         return {str(key): result_changing(value) for key, value in part.items()}
-    return list(part) if isinstance(part, list | tuple) else part
+    return [result_changing(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def _range_problems(settings: Any) -> list[str]:
