@@ -67,4 +67,4 @@ def test_what_is_no_ledger_is_refused(tmp_path):
     with pytest.raises(InstructorError, match="ledger=FILE"):
         Ledger(tmp_path / "l.sqlite")
     with pytest.raises(InstructorError, match="there is no ledger"):
-        Ledger(tmp_path / "absent.sqlite", read_only=True)
+        Ledger(tmp_path / "absent.sqlite", must_exist=True)

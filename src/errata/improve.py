@@ -35,7 +35,7 @@ def improve(setup: Setup) -> Path:
     splits = load_splits(setup)
     instructor = _present(setup.instructor)
     instructor.probe()
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, read_only=not instructor.sends) as ledger:
+    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=not instructor.sends) as ledger:
         with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
             student: Model = setup.model

@@ -70,9 +70,9 @@ class Ledger:
         InstructorError: the file cannot be opened, or is not a ledger.
     """
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
+    def __init__(self, path: Path, must_exist: bool = False) -> None:
         self.path = path
-        if read_only and not path.is_file():
+        if must_exist and not path.is_file():
             raise InstructorError(f"there is no ledger at {path}: record one first, or set ledger=FILE")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

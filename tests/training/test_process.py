@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,3 +136,24 @@ def test_it_never_imports_hydra_nor_the_rest_of_errata():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = {name.partition(".")[2] for name in eval(out)}
     assert loaded <= {"", "version", "chat", "training", *(f"training.{n}" for n in ("__main__", "job", "module", "rows"))}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_it_dies_with_its_parent_even_while_it_starts(tiny_model, tmp_path):
+    folder = write_job(tmp_path / "job", tiny_model)
+    code = f"from pathlib import Path; from errata.stage.train import _run; _run(Path({str(folder)!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    for _ in range(3000):
+        if children.read_text().strip():
+            break
+        time.sleep(0.01)
+    child = Path(f"/proc/{children.read_text().split()[0]}")
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    for _ in range(500):
+        if not child.exists():
+            break
+        time.sleep(0.01)
+    assert not child.exists()
+    assert not (folder / "model").exists()

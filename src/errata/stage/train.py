@@ -1,7 +1,9 @@
 """train: a training set and a model in, a better model out, made by a process of its own."""
 
+import ctypes
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from errata.model.base import Model, Weights, fingerprint_folder
 from errata.records import Example
 from errata.run_folder import Stage, encode_lines, write_atomically
 
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
 log = logging.getLogger("errata")
 
 
@@ -70,12 +73,21 @@ def job_settings(training: Any, seed: int) -> dict[str, Any]:
     return values | {"seed": seed}
 
 
+def _die_with_parent() -> None:
+    """Have the kernel stop the training process, from its first instant, should this one be killed.
+
+    Otherwise it would train on unseen, and the same command, run again, would start a second one beside it.
+    """
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def _run(folder: Path) -> None:
     words: list[str] = []
     process = subprocess.Popen(
         [sys.executable, "-m", "errata.training", str(folder)],
         stderr=None if sys.stderr.isatty() else subprocess.PIPE,
         text=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
     if process.stderr is not None:
         words = [line.rstrip() for line in process.stderr]

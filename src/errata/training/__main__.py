@@ -3,12 +3,10 @@
 A job that was killed continues from its last checkpoint when it is started again, and ends with the same weights.
 """
 
-import ctypes
 import json
 import logging
 import math
 import shutil
-import signal
 import sys
 import time
 import warnings
@@ -148,14 +146,7 @@ def _seconds(line: dict[str, float]) -> float:
     return line["tokens"] / line["tokens_per_s"]
 
 
-def _die_with_parent() -> None:
-    """Have the kernel stop this process should its parent be killed (Linux), so that none trains on unseen."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 if __name__ == "__main__":
-    _die_with_parent()
     for noisy in ("pytorch_lightning", "transformers", "DeepSpeed"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     disable_progress_bar()
