@@ -40,8 +40,9 @@ class FineTuning(pl.LightningModule):
         total = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        share = total / batch["update_tokens"]
-        return share * self.job.accumulate  # Lightning divides by it again
+        loss: torch.Tensor = total / batch["update_tokens"] * self.job.accumulate  # Lightning divides by it again
+        self.log("loss", loss, prog_bar=True)
+        return loss
 
     def configure_optimizers(self) -> Any:
         """AdamW on the trained parameters; cosine to zero after a linear warm-up, one step an update."""
