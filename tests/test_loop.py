@@ -15,7 +15,7 @@ from errata.improve import improve
 from errata.records import Example
 from errata.run_folder import decode_lines
 from errata.setup import check
-from tests.instructor.test_openai import Server
+from tests.instructor.test_openai import KEY, Server
 from tests.scripted import Scripted
 
 SMALL = [
@@ -150,14 +150,19 @@ def test_replay_makes_the_same_training_set_without_the_tutor(run, tmp_path):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_when_nothing_survives_the_run_ends_cleanly_and_says_why(tiny_model, tmp_path):
+def test_when_nothing_survives_the_run_ends_cleanly_and_says_why(tiny_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = Server()
     endpoint = ["instructor=openai", "instructor.model=m", f"instructor.base_url={server.url}"]
     small = [argument for argument in SMALL if "flaw_rate" not in argument]
     arguments = ["improve", *small, *endpoint, "model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}"]
-    assert errata(*arguments, "tracking=off") == 0
+    assert errata(*arguments) == 0
     server.stop()
     (folder,) = tmp_path.glob("improve-*")
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert KEY not in "".join(capsys.readouterr())
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
     results = json.loads((folder / "results.json").read_text())
     assert results["practice"][0]["rejections"] == {"no_problem": results["practice"][0]["errors"]}
     assert results["practice"][0]["kept"] == 0
