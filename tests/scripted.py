@@ -14,6 +14,7 @@ class Scripted:
     name: str = "scripted"
     asked: list[str] = field(default_factory=list)
     loads: int = 0
+    device: str = "cpu"
 
     @property
     def weights(self) -> Weights:

@@ -100,6 +100,8 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", *GSM8K], ["no API key", "OPENAI_API_KEY", "instructor.api_key_env=NAME"]),
         (["improve", *GSM8K, "instructor.base_url=localhost:8000"], ["instructor.base_url", "http://"]),
         (["improve", *LOCAL], ["nothing answers at instructor.base_url=http://127.0.0.1:"]),
+        (["improve", *LOCAL, "instructor.api_key_env=sk-123"], ["must be the NAME of an environment variable"]),
+        (["improve", "name=a:b"], ["name is 'a:b'"]),
         (["improve", *LOCAL, "instructor.concurrency=0"], ["instructor.concurrency is 0"]),
         (["improve", *LOCAL[:3]], ["instructor.model is not set"]),
         (["improve", "instructor=replay", "ledger=none.sqlite"], ["there is no ledger at none.sqlite"]),

@@ -53,6 +53,17 @@ def test_outputs_that_were_tampered_with_are_made_again(tmp_path):
         assert folder.stage("s").changed == ["outputs on disk"]
 
 
+def test_stages_of_a_former_run_that_went_further_are_dropped(tmp_path):
+    with RunFolder(tmp_path / "run", {}) as folder:
+        for name in ("iteration_1/mix", "iteration_2/mix"):
+            folder.stage(name).finish({}, rows=[ONE])
+    with RunFolder(tmp_path / "run", {}) as folder:
+        folder.stage("iteration_1/mix")
+        folder.drop_unvisited()
+    assert (tmp_path / "run/iteration_1/mix").exists()
+    assert not (tmp_path / "run/iteration_2/mix").exists()
+
+
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with RunFolder(tmp_path / "run", {}):
         with pytest.raises(RunFolderError, match="in use"):

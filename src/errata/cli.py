@@ -91,7 +91,7 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
         except ErrataError as error:  # a sweep goes on with its other cells
             failures.append(error)
 
-    sys.argv = ["errata", *arguments]
+    sys.argv = [f"errata {command}", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
     except (HydraException, OmegaConfBaseException) as error:

@@ -17,7 +17,7 @@ from errata.gate.base import Context
 from errata.ledger import Ledger
 from errata.model.base import Model
 from errata.records import Attempt, Case, Example, Question
-from errata.run_folder import RunFolder, Stage, digest, encode_lines
+from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate
 from errata.stage.instruct import instruct
@@ -34,7 +34,8 @@ def improve(setup: Setup) -> Path:
     """Run the loop, or go on with it where it was stopped; returns the run folder."""
     splits = load_splits(setup)
     instructor = _present(setup.instructor)
-    instructor.probe()
+    if not _all_replies_received(setup):
+        instructor.probe()
     with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=not instructor.sends) as ledger:
         with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
@@ -50,6 +51,7 @@ def improve(setup: Setup) -> Path:
                 student = run.trained(student, examples, iteration)
                 run.test(student, iteration)
                 earlier += examples
+            folder.drop_unvisited()
     return setup.folder
 
 
@@ -89,7 +91,7 @@ class Run:
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
 
-        tests = [question for questions in self.splits.values() for question in questions["test"]]
+        tests = [question for other in self.setup.datasets.values() for question in other.wall()]
         max_length = self.setup.settings.training.max_length
         stage = self.folder.stage(
             f"{place}/verify",
@@ -133,7 +135,6 @@ class Run:
         better = train(stage, student, examples, job_settings(settings.training, settings.seed))
         if new:
             for line in read_metrics(stage.folder):
-                line["update"] = line.pop("step")
                 self.tracker.log({f"train/{name}": value for name, value in line.items()} | {"iteration": iteration})
         self._track(stage, iteration)
         return better
@@ -179,6 +180,13 @@ def load_splits(setup: Setup, names: tuple[str, ...] = ("train", "test")) -> dic
 def divide(attempts: list[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
     """Errors and successes: a partition."""
     return [a for a in attempts if not a.correct], [a for a in attempts if a.correct]
+
+
+def _all_replies_received(setup: Setup) -> bool:
+    """Whether every instruct stage of a former start of this run is finished."""
+    numbers = range(1, setup.settings.iterations + 1)
+    stages = [read_stage(setup.folder / f"iteration_{n}/{name}/instruct") for n in numbers for name in setup.datasets]
+    return all(stage is not None and stage.finished for stage in stages)
 
 
 def _digest(records: list[Any]) -> str:

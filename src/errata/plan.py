@@ -66,7 +66,7 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
         table.add_row("in all", "", "", "", _price(known))
     out = console()
     out.print(table)
-    out.print("Nothing was loaded, sent or written. Without dry_run=true the same command does it.", highlight=False)
+    out.print("No model was loaded and nothing was sent. Without dry_run=true the same command does it.", highlight=False)
 
 
 def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question], iteration: int) -> Asking:

@@ -133,7 +133,7 @@ class Stage:
             content = encode_lines(records)
             write_atomically(self.folder / f"{name}.jsonl", content)
             outputs[name] = digest(content)
-        seconds = self.record.seconds + time.monotonic() - self._start
+        seconds = time.monotonic() - self._start
         self._save(StageRecord(self.name, self.record.inputs, True, outputs, counts, round(seconds, 2)))
         for journal in self.folder.glob("*.journal"):
             journal.unlink()
@@ -141,7 +141,9 @@ class Stage:
 
     def _save(self, record: StageRecord) -> None:
         self.record = record
-        write_atomically(self.folder / "stage.json", json.dumps(msgspec.to_builtins(record), indent=1).encode())
+        write_atomically(
+            self.folder / "stage.json", json.dumps(msgspec.to_builtins(record), indent=1, allow_nan=False).encode()
+        )
 
     def _intact(self, stored: StageRecord) -> bool:
         tables = {path.stem: path for path in self.folder.glob("*.jsonl")}
@@ -161,6 +163,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
+        self._visited: set[str] = set()
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / ".lock").open("w")
@@ -176,7 +179,7 @@ class RunFolder:
                 f"the run folder {path} is in use by another process. Wait for it, or stop it, then run the command again."
             ) from error
         self._check_version()
-        manifest = {"version": __version__, "command": sys.argv[1:], "config": config}
+        manifest = {"version": __version__, "command": sys.argv, "config": config}
         write_atomically(path / "run.json", json.dumps(manifest, indent=1).encode())
         self._log = logging.FileHandler(path / "run.log")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -190,7 +193,16 @@ class RunFolder:
 
     def stage(self, name: str, **inputs: Any) -> Stage:
         """The stage of that name with these inputs: everything that can change its result, and nothing else."""
+        self._visited.add(name)
         return Stage(self.path / name, name, {"version": __version__, **inputs})
+
+    def drop_unvisited(self) -> None:
+        """Remove stages that this run did not come by: a former one went further, with other data."""
+        for found in list(self.path.rglob("stage.json")):
+            name = found.parent.relative_to(self.path).as_posix()
+            if name not in self._visited:
+                log.info("%s belongs to a former run with other data: removed", name)
+                shutil.rmtree(found.parent)
 
     def close(self) -> None:
         """Let go of the folder, so that another process may continue it."""

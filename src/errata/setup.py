@@ -1,5 +1,6 @@
 """From a composed config to built and checked components: all problems together, before anything is loaded or paid."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -140,6 +141,8 @@ def _range_problems(settings: Any) -> list[str]:
         for name, least in at_least.items()
         if getattr(settings, name, least) < least
     ]
+    if not re.fullmatch(r"[\w.-]+", settings.name):
+        found.append(f"name is {settings.name!r}: use letters, digits, dots, dashes and underscores only")
     if getattr(settings, "split", "test") not in ("train", "dev", "test"):
         found.append(f"split is {settings.split!r}: choose train, dev or test")
     data = getattr(settings, "data", None)

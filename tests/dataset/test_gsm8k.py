@@ -45,4 +45,5 @@ def test_the_real_gold_answers_are_accepted():
         questions = dataset.load(split)
         assert len(questions) == count
         assert all(dataset.grade(question, question.solution).correct for question in questions)
+    assert len(GSM8K("gsm8k", path=str(REAL), limit=5).wall()) == 1319
     assert GSM8K("gsm8k", path=str(REAL), limit=5).load("test")[-1].id == "gsm8k/test/4"

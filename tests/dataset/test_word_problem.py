@@ -104,6 +104,10 @@ def test_common_departures_are_read_too(reply):
         ("### Problem 1\nSolution: 3 + 4 = 7\n#### 7", "no question"),
         ("### Problem 1\nQuestion: How many? #### 7\nSolution: 3 + 4 = 7\n#### 7", "answer mark"),
         ("### Problem 1\nQuestion: How many?\nSolution:\n#### 7", "no worked line"),
+        (
+            "### Problem 1\nQuestion: How many?\nSolution: 3 + 4 = 7\n#### 7\n\nNext one: 8 + 4 = 12\n#### 12",
+            "more than one",
+        ),
     ],
 )
 def test_a_problem_that_lacks_a_part_says_which(reply, lack):
@@ -132,6 +136,11 @@ def test_prose_holds_no_problem(reply):
         ("3 + 4 = 7", "8", "answer_mismatch"),
         ("5 / 0 = 5", "5", None),
         ("It is plainly seven.", "7", None),
+        ("1. 3 * 4 = 13", "13", "wrong_sum"),
+        ("Step 1: 3 * 4 = 13", "13", "wrong_sum"),
+        ("Step 1\n3 * 4 = 13", "13", "wrong_sum"),
+        ("1. 3 * 4 = 12\n2. 12 + 5 = 17", "17", None),
+        ("1" * 400 + " + 1 = 5", "5", None),
     ],
 )
 def test_worked_lines_are_recomputed(solution, answer, reason):

@@ -37,7 +37,7 @@ def test_a_folder_of_the_users_is_filled_the_same_way(tmp_path):
     folder.mkdir(parents=True)
     (folder / "user.txt").write_text("Q {question} A {response} N {n} {{json}}")
     request = LE(prompts_dir=str(tmp_path)).request(CASE, "word_problem", 4)
-    assert request.messages[1]["content"] == "Q What is 3 + 4? A It is {8}. N 4 {json}"
+    assert request.messages[0]["content"] == "Q What is 3 + 4? A It is {8}. N 4 {json}"
 
 
 def test_missing_and_misspelt_prompts_are_problems(tmp_path):
@@ -54,4 +54,4 @@ def test_missing_and_misspelt_prompts_are_problems(tmp_path):
 
 
 def test_values_are_never_filled_in_twice():
-    assert Prompts("", "{question}").render({"question": "{n}"})[1]["content"] == "{n}"
+    assert Prompts("", "{question}").render({"question": "{n}"})[0]["content"] == "{n}"

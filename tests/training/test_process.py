@@ -19,7 +19,8 @@ from errata.dataset.arithmetic import Arithmetic
 from errata.training.job import Job
 
 JOB = Job(
-    base="", adapter=None, method="lora", seed=3, epochs=2, micro_batch_size=4, accumulate=2, learning_rate=1e-2,
+    base="", adapter=None, device="cpu", method="lora",
+    seed=3, epochs=2, micro_batch_size=4, accumulate=2, learning_rate=1e-2,
     warmup_steps=1, betas=(0.9, 0.95), weight_decay=0.0, clip=1.0, precision="32-true", checkpoint_every_steps=1,
     threads=1, gradient_checkpointing=False, lora_r=4, lora_alpha=8, lora_dropout=0.1,
 )  # fmt: skip
@@ -99,6 +100,26 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(undisturbed, tiny_m
     run(folder)
     assert_same(weights(folder), weights(reference))
     assert [line["loss"] for line in metrics(folder)] == [line["loss"] for line in metrics(reference)]
+
+
+def test_killed_behind_its_last_checkpoint_it_still_leaves_the_trained_weights(undisturbed, tiny_model, tmp_path):
+    folder = write_job(tmp_path / "job", tiny_model)
+    code = (
+        "import os, pathlib, errata.training.__main__ as process; process.save = lambda *_: os._exit(9);"
+        f"process.train(pathlib.Path({str(folder)!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 9
+    run(folder)
+    assert_same(weights(folder), weights(undisturbed[0]))
+
+
+def test_a_loss_that_is_not_finite_stops_the_job(tiny_model, tmp_path):
+    folder = write_job(tmp_path / "job", tiny_model, method="full", learning_rate=1e30, clip=0.0)
+    process = start(folder)
+    _, words = process.communicate()
+    assert process.returncode != 0
+    assert "lower training.learning_rate" in words
+    assert not (folder / "summary.json").exists()
 
 
 def test_accumulation_equals_one_larger_batch(tiny_model, tmp_path):

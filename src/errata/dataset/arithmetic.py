@@ -11,7 +11,7 @@ numbers) decides which split a pair of numbers belongs to, whatever the seed.
 import hashlib
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errata.dataset.word_problem import WordProblems
 from errata.records import Question
@@ -144,6 +144,10 @@ class Arithmetic(WordProblems):
                 solution = f"{worked}\n#### {answer}"
                 questions[text] = Question(number, self.name, split, text, str(answer), solution, skill.name)
         return list(questions.values())
+
+    def wall(self) -> list[Question]:
+        """The whole test split, whatever `limit` says."""
+        return replace(self, limit=None).load("test")
 
     def problems(self) -> list[str]:
         """What is wrong with the settings: sizes out of reach above all."""

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from errata.errors import DataError
 from errata.records import Parsed, Question, Verdict
 
 
-@runtime_checkable
 class Dataset(Protocol):
     """A benchmark with a train split to learn from and a test split that nothing may leak from."""
 
@@ -28,6 +27,10 @@ class Dataset(Protocol):
         Raises:
             DataError: the split cannot be read; names the file and line.
         """
+        ...
+
+    def wall(self) -> list[Question]:
+        """Every question of the test split, whatever the run's limits: nothing of these may be trained on."""
         ...
 
     def show(self, question: Question) -> str:

@@ -4,7 +4,7 @@ A real item: "Natalia sold clips to 48 of her friends in April, and then she sol
 did Natalia sell altogether in April and May?" Its worked answer computes 48/2 = 24 and 48+24 = 72, and ends `#### 72`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errata.dataset.base import read_json_lines
@@ -36,6 +36,10 @@ class GSM8K(WordProblems):
         if not questions:
             raise DataError(f"{file}: the split is empty; expected one JSON object a line")
         return questions
+
+    def wall(self) -> list[Question]:
+        """The whole test split, whatever `limit` says."""
+        return replace(self, limit=None).load("test")
 
     def problems(self) -> list[str]:
         """What is wrong with the settings: a missing folder above all."""

@@ -13,7 +13,8 @@ _NUMBER = r"-?\$?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 _MARKED = re.compile(rf"####\s*({_NUMBER})")
 _ANY_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 _CALCULATOR_MARK = re.compile(r"<<([^<>=]+)=([^<>]+)>>")
-_EQUATION = re.compile(rf"([\d(][\d\s.,()+\-*/x×÷$]*)=\s*({_NUMBER})")
+_EQUATION = re.compile(rf"([\d(][\d \t.,()+\-*/x×÷$]*)=[ \t]*({_NUMBER})")
+_STEP_NUMBER = re.compile(r"^[ \t]*(?:[-*][ \t]+)?(?:step[ \t]*)?\d+[.):][ \t]+", re.MULTILINE | re.IGNORECASE)
 _RESULT = re.compile(rf"=\s*({_NUMBER})")
 _HEADING = re.compile(
     r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
@@ -82,14 +83,15 @@ class WordProblems:
         return [_parse_one(reply[start:end]) for (_, start), end in zip_longest(starts, ends)]
 
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
-        """Recompute every equation of a worked solution; one of them must give the answer."""
+        """Recompute every equation; one of them (where worked lines are required: the last) must give the answer."""
         equations = recompute(solution)
         for expression, stated, actual in equations:
             if not _agree(stated, actual):
                 return "wrong_sum", f"{expression} = {stated}, but it is {actual:g}"
         if not equations:
             return ("no_worked_line", "the solution shows no equation") if self.worked_line_required else None
-        if float(answer) not in [float(canonical(number)) for number in _RESULT.findall(solution)]:
+        results = [float(canonical(number)) for number in _RESULT.findall(solution)]
+        if float(answer) not in (results[-1:] if self.worked_line_required else results):
             expression, stated, _ = equations[-1]
             return "answer_mismatch", f"no worked line gives {answer}; the last is {expression} = {stated}"
         return None
@@ -114,7 +116,7 @@ def recompute(solution: str) -> list[tuple[str, str, float]]:
     computed (words between the numbers, or percentages, whose base the text leaves open) is passed over: it proves
     nothing either way.
     """
-    found = _CALCULATOR_MARK.findall(solution) or _EQUATION.findall(solution)
+    found = _CALCULATOR_MARK.findall(solution) or _EQUATION.findall(_STEP_NUMBER.sub("", solution))
     equations = []
     for expression, stated in found:
         actual = _evaluate(expression)
@@ -140,6 +142,8 @@ def _parse_one(text: str) -> Parsed:
     if not marks:
         return malformed("no final '#### N' line")
     answer = canonical(marks[-1].group(1))
+    if any(canonical(mark.group(1)) != answer for mark in marks):
+        return malformed("more than one answer behind ####")
     worked = body[: marks[0].start()].strip()
     if not worked:
         return malformed("no worked line before the answer")
@@ -151,7 +155,7 @@ def _evaluate(expression: str) -> float | None:
     text = re.sub(r"(?<=[\d)\s])x(?=[\d(\s])", "*", text)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        return _value(tree) if isinstance(tree, ast.BinOp) else None
+        return float(_value(tree)) if isinstance(tree, ast.BinOp) else None
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError):
         return None
 

@@ -1,6 +1,7 @@
 """Any OpenAI-compatible chat-completions endpoint, through the `openai` client over aiohttp."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import openai
 
@@ -16,6 +18,7 @@ from errata.instructor.base import FailedCall
 from errata.ledger import Call, Ledger, Stored
 
 _NEUTRAL = {"neutral": True}
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -28,15 +31,15 @@ class OpenAI:
         api_key_env: the environment variable that holds the key (the key itself never stands in a config).
         temperature, max_tokens, seed: sampling; null leaves one to the endpoint.
         timeout_s: seconds for one attempt.
-        max_retries: further attempts after 429, 5xx, a timeout or a broken connection, with growing pauses (or as long
-            as Retry-After says).
+        max_retries: further attempts after 429, 5xx, a timeout or a broken connection, with growing pauses, or as
+            long as Retry-After says (a longer one than the client's bound of two minutes ends the call).
         concurrency: requests in flight.
         usd_per_million_in, usd_per_million_out: prices; null means unknown, and costs are then shown as unknown.
     """
 
     model: str = "???"
     base_url: str = "https://api.openai.com/v1"
-    api_key_env: str | None = "OPENAI_API_KEY"
+    api_key_env: str | None = field(default="OPENAI_API_KEY", metadata=_NEUTRAL)
     temperature: float | None = 0.8
     max_tokens: int | None = 4095
     seed: int | None = None
@@ -57,7 +60,11 @@ class OpenAI:
         address = urlsplit(self.base_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             found.append(f"instructor.base_url is {self.base_url!r}: it must start with http:// or https:// and name a host")
-        elif not self._key() and address.hostname not in ("127.0.0.1", "localhost", "::1"):
+        elif address.username or address.password:
+            found.append("instructor.base_url holds a user name or a password: keep secrets out of the configuration")
+        elif self.api_key_env and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
+            found.append("instructor.api_key_env must be the NAME of an environment variable, not a key")
+        elif not self._key() and address.hostname not in _LOOPBACK:
             found.append(
                 f"no API key: the environment variable {self.api_key_env} is not set. Export it, or name another with "
                 "instructor.api_key_env=NAME"
@@ -80,6 +87,8 @@ class OpenAI:
     def probe(self) -> None:
         """Open and close a connection to the endpoint's host and port."""
         address = urlsplit(self.base_url)
+        if address.hostname not in _LOOPBACK and address.scheme in getproxies():
+            return  # only the proxy can tell
         port = address.port or (443 if address.scheme == "https" else 80)
         try:
             socket.create_connection((address.hostname or "", port), timeout=10).close()
@@ -126,8 +135,7 @@ class OpenAI:
             ) from None
         except (openai.OpenAIError, ValueError, AttributeError, TypeError, IndexError) as error:
             raise FailedCall(self._say(error)) from None
-        if not text:
-            raise FailedCall(f"empty reply (finish_reason {reason or 'unknown'})")
+        text = text or ""  # paid for all the same; an empty reply holds no problem
         usage = completion.usage
         seconds = time.monotonic() - start
         if usage is None:
@@ -149,7 +157,8 @@ class OpenAI:
             api_key=self._key() or "none",
             timeout=self.timeout_s,
             max_retries=self.max_retries,
-            http_client=openai.DefaultAioHttpClient(),
+            # a proxy cannot reach a server on this machine
+            http_client=openai.DefaultAioHttpClient(trust_env=urlsplit(base_url).hostname not in _LOOPBACK),
         )
         async with client as self._client:
             yield
@@ -157,6 +166,6 @@ class OpenAI:
     def _say(self, error: Exception) -> str:
         """The error in one line, the key taken out should the endpoint have repeated it."""
         status = getattr(error, "status_code", None)
-        text = " ".join(f"{type(error).__name__}{f' {status}' if status else ''}: {error}".split())[:300]
+        text = " ".join(f"{type(error).__name__}{f' {status}' if status else ''}: {error}".split())
         key = self._key()
-        return text.replace(key, "***") if key else text
+        return (text.replace(key, "***") if key else text)[:300]

@@ -1,5 +1,6 @@
 """`replay`: answers from a recorded ledger, with no network and no key."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ class Replay:
     """Finds a reply by its messages and draw, whoever gave it.
 
     Attributes:
-        endpoint, model: take only replies from there, where the ledger holds replies of several instructors.
+        endpoint, model, seed: take only such replies, where the ledger holds several to the same request.
     """
 
     endpoint: str | None = None
     model: str | None = None
+    seed: int | None = None
     concurrency: int = field(default=1, metadata={"neutral": True})
 
     sends = False
@@ -44,12 +46,16 @@ class Replay:
         Raises:
             InstructorError: the ledger holds different replies to these messages, and the settings do not say which.
         """
-        found = ledger.recorded(call.asked, self.endpoint, self.model)
+        found = [
+            one
+            for one in ledger.recorded(call.asked, self.endpoint, self.model)
+            if self.seed is None or json.loads(one[2]).get("seed") == self.seed
+        ]
         if len({reply.text for *_, reply in found}) > 1:
             givers = sorted({f"endpoint={endpoint} model={model} {parameters}" for endpoint, model, parameters, _ in found})
             raise InstructorError(
                 f"{ledger.path} holds {len(givers)} different replies to the same request: {'; '.join(givers)}. "
-                "Choose with instructor.endpoint and instructor.model, or point ledger= to one recording."
+                "Choose with instructor.endpoint, instructor.model and instructor.seed, or point ledger= to one recording."
             )
         return found[0][-1] if found else None
 

@@ -25,6 +25,8 @@ class Weights:
 class Model(Protocol):
     """A student. Cheap to make; nothing heavy happens before `load`."""
 
+    device: str
+
     @property
     def weights(self) -> Weights:
         """Base and adapter, local and complete (a first use may convert or fetch them)."""

@@ -37,13 +37,13 @@ class HF:
     @property
     def weights(self) -> Weights:
         """Base and adapter."""
-        return Weights(str(Path(self.path).expanduser()) if self._is_local else self.path, self.adapter)
+        return Weights(str(Path(self.path).expanduser()) if self._is_local else self.path, self._adapter)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the folder's files (for a hub id: the id), and of the adapter's."""
         base = fingerprint_folder(Path(self.weights.base)) if self._is_local else self.path
-        return base if self.adapter is None else f"{base}+{fingerprint_folder(Path(self.adapter))}"
+        return base if self._adapter is None else f"{base}+{fingerprint_folder(Path(self._adapter))}"
 
     def problems(self) -> list[str]:
         """What is wrong with the folder: absent, without weights, without a tokenizer."""
@@ -91,7 +91,7 @@ class HF:
     def load(self) -> Self:
         """Put weights and adapter in memory, on the device."""
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -102,11 +102,12 @@ class HF:
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if fast else torch.float32
         with _naming(self.path):
             model: Any = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
-            if self.adapter is not None:
+            if self._adapter is not None:
                 from peft import PeftModel
 
-                model = PeftModel.from_pretrained(model, self.adapter).merge_and_unload()
+                model = PeftModel.from_pretrained(model, self._adapter).merge_and_unload()
         self._model = model.to(device).eval()
+        self._model.generation_config = GenerationConfig()  # greedy means greedy: no penalties of the model's own
         return self
 
     def answer(self, prompts: Sequence[str], max_new_tokens: int) -> list[Answer]:
@@ -134,11 +135,21 @@ class HF:
 
     def unload(self) -> None:
         """Drop the weights."""
+        if self._model is None:
+            return
+        import torch
+
         self._model = None
         gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the training process needs it
 
     def _stops(self, end: int) -> list[int]:
         return sorted({end} | ({self.tokenizer.eos_token_id} - {None}))
+
+    @property
+    def _adapter(self) -> str | None:
+        return None if self.adapter is None else str(Path(self.adapter).expanduser())
 
     def _adapter_problems(self) -> list[str]:
         if self.adapter is None or (Path(self.adapter).expanduser() / "adapter_config.json").is_file():

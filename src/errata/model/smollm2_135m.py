@@ -32,7 +32,7 @@ class SmolLM2(HF):
     @property
     def weights(self) -> Weights:
         """The converted folder; converts on first use."""
-        return Weights(str(self._folder), self.adapter)
+        return Weights(str(self._folder), self._adapter)
 
     def problems(self) -> list[str]:
         """Whether the package that holds the weights is installed."""

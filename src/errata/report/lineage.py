@@ -75,7 +75,10 @@ def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:
 
 
 def _one(path: Path, kind: type[Record], wanted: Callable[[Record], bool]) -> Record:
-    return next(record for record in _read(path, kind) if wanted(record))
+    found = next((record for record in _read(path, kind) if wanted(record)), None)
+    if found is None:
+        raise ErrataError(f"{path} does not hold the row's origin: is the run folder complete?")
+    return found
 
 
 def _read(path: Path, kind: type[Record]) -> list[Record]:

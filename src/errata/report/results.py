@@ -42,7 +42,7 @@ def collect(run: Path) -> dict[str, Any]:
                 verdicts = {attempt.id: attempt.correct for attempt in attempts}
                 start.setdefault(place.name, verdicts)
                 datasets[place.name].append(_measured(number, attempts, start[place.name]))
-            if (place / "train" / "stage.json").exists():
+            if (place / "instruct" / "stage.json").exists():
                 practice.append(_practice(number, place))
         training += _trained(number, folder / "train")
     training += _trained(0, run / "train")

@@ -23,7 +23,7 @@ def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, 
     failing request never loses the others.
 
     Raises:
-        InstructorError: every call is refused, the endpoint is down, or a recording lacks some of the requests.
+        InstructorError: every call is refused or fails, or a recording lacks some of the requests. The stage stays open.
     """
     if stage.finished:
         return stage.read("replies", Reply)
@@ -47,6 +47,8 @@ def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, 
     if pending:
         with bar(stage.name, len(requests), len(replies)) as advance:
             asyncio.run(_send(list(pending.values()), instructor, ledger, replies, advance))
+    if requests and all(reply.text is None for reply in replies.values()):
+        raise InstructorError(f"none of the {len(requests)} requests got a reply: {replies[requests[0].id].failure}")
     ordered = [replies[request.id] for request in requests]
     stage.finish(_counts(ordered, held), requests=requests, replies=ordered)
     return ordered
@@ -72,7 +74,8 @@ async def _send(
             if fatal:
                 return
             try:
-                stored = await instructor.reply(call)
+                # another run that shares the ledger may have asked meanwhile
+                stored = instructor.stored(call, ledger) or await instructor.reply(call)
             except FailedCall as error:
                 ledger.fail(call, str(error))
                 for request in asking:
@@ -86,6 +89,7 @@ async def _send(
                 fatal.append(error)
             else:
                 ledger.put(call, stored)
+                stored = ledger.get(call) or stored
                 replies.update({request.id: _reply(request, call, stored) for request in asking})
                 failed_in_a_row = 0
                 tokens += stored.prompt_tokens + stored.completion_tokens

@@ -30,11 +30,17 @@ def parse(stage: Stage, replies: Sequence[Reply], dataset: Dataset, iteration: i
             continue
         found = dataset.parse(reply.text)
         if not found:
-            reject("", "no_problem", "the reply holds no problem in the requested layout", reply.text)
+            reject(
+                "",
+                "no_problem",
+                f"no problem in the requested layout (finish_reason {reply.finish_reason or 'unknown'})",
+                reply.text,
+            )
         for number, problem in enumerate(found, 1):
-            if problem.malformed:
-                cut = reply.finish_reason == "length" and number == len(found)
-                reject(f"/{number}", "truncated" if cut else "malformed", problem.malformed, problem.text)
+            cut = reply.finish_reason == "length" and number == len(found)
+            if cut or problem.malformed:  # even a last number that looks whole may have lost digits
+                detail = problem.malformed or "the reply was cut at the token limit"
+                reject(f"/{number}", "truncated" if cut else "malformed", detail, problem.text)
                 continue
             examples.append(
                 Example(

@@ -37,7 +37,7 @@ def train(stage: Stage, model: Model, rows: Sequence[Example], settings: dict[st
     weights = model.weights
     if not stage.finished:
         model.unload()
-        job = {"base": weights.base, "adapter": weights.adapter, **settings}
+        job = {"base": weights.base, "adapter": weights.adapter, "device": model.device, **settings}
         write_atomically(stage.folder / "training.yaml", yaml.safe_dump(job, sort_keys=False).encode())
         lines = [{"id": row.id, "prompt": row.prompt, "response": row.response} for row in rows]
         write_atomically(stage.folder / "train.jsonl", encode_lines(lines))

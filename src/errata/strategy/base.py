@@ -8,7 +8,6 @@ from typing import Protocol
 
 from errata.errors import ConfigError
 from errata.records import Case, Request
-from errata.run_folder import digest
 
 PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
@@ -21,10 +20,6 @@ class Strategy(Protocol):
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """What is wrong with the settings or the prompt files, given the run's datasets (name to layout)."""
-        ...
-
-    def fingerprint(self, dataset: str, layout: str) -> str:
-        """Hash of all that shapes a request."""
         ...
 
     def problems_per_error(self, sample_size: int, errors: int) -> int:
@@ -45,10 +40,8 @@ class Prompts:
 
     def render(self, values: Mapping[str, object]) -> tuple[dict[str, str], ...]:
         """Chat messages with the values filled in."""
-        return (
-            {"role": "system", "content": _fill(self.system, values)},
-            {"role": "user", "content": _fill(self.user, values)},
-        )
+        texts = (("system", self.system), ("user", self.user))
+        return tuple({"role": role, "content": _fill(text, values)} for role, text in texts if text)
 
 
 def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | None) -> Prompts:
@@ -79,11 +72,6 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
             ]
         )
     return prompts
-
-
-def fingerprint_prompts(prompts: Prompts) -> str:
-    """Hash of the texts."""
-    return digest([prompts.system, prompts.user])
 
 
 def _names(text: str) -> Sequence[str]:

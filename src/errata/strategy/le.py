@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from errata.errors import ConfigError
 from errata.records import Case, Request
-from errata.strategy.base import fingerprint_prompts, load_prompts
+from errata.strategy.base import load_prompts
 
 
 @dataclass
@@ -35,10 +35,6 @@ class LE:
             except ConfigError as error:
                 found += error.problems
         return found
-
-    def fingerprint(self, dataset: str, layout: str) -> str:
-        """Hash of the prompts: they are all that shapes a request."""
-        return fingerprint_prompts(load_prompts(self.name, dataset, layout, self.prompts_dir))
 
     def problems_per_error(self, sample_size: int, errors: int) -> int:
         """N = ceil(sample size / errors) + 1, the paper's rule (2, 6 and 14 for its GSM8K, MMLU and MBPP errors)."""

@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from errata.chat import end_token_id
 from errata.training.job import Job, read_job
-from errata.training.module import Checkpoints, FineTuning, Metrics
+from errata.training.module import Checkpoints, FineTuning, Metrics, restore_weights
 from errata.training.rows import Loader, plan, read_rows
 
 
@@ -40,6 +40,7 @@ def train(folder: Path) -> None:
     precision = choose_precision(job.precision)
     model = prepare(job, precision)
     module = FineTuning(model, job, steps)
+    restore_weights(module, checkpoint)
     if module.warmup_steps < job.warmup_steps:
         print(f"warm-up cut from {job.warmup_steps} to {module.warmup_steps} of {steps} updates", file=sys.stderr)  # noqa: T201
     start = time.monotonic()
@@ -49,8 +50,7 @@ def train(folder: Path) -> None:
             accumulate_grad_batches=job.accumulate,
             gradient_clip_val=job.clip or None,
             precision=precision,  # type: ignore[arg-type]
-            devices=1,
-            accelerator="auto",
+            **placement(job.device),
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -117,6 +117,12 @@ def prepare(job: Job, precision: str) -> Any:
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable()
     return model.train()
+
+
+def placement(device: str) -> dict[str, Any]:
+    """Lightning's accelerator and devices for `auto`, `cpu`, `cuda` or `cuda:N`."""
+    kind, _, number = device.partition(":")
+    return {"accelerator": "auto" if kind == "auto" else kind, "devices": [int(number)] if number else 1}
 
 
 def choose_precision(wanted: str) -> str:

@@ -11,7 +11,9 @@ class Job:
     """A resolved training job.
 
     Attributes:
-        base, adapter: the weights to start from (an adapter is trained on, or merged first for full fine-tuning).
+        base, adapter: the weights to start from. An adapter is trained on, and keeps its own shape (`lora_*` is for new
+            ones); for full fine-tuning it is merged first.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         method: `lora` or `full`.
         epochs: passes over the rows.
         micro_batch_size: rows in one forward pass; times `accumulate`: rows in one update.
@@ -25,6 +27,7 @@ class Job:
 
     base: str
     adapter: str | None
+    device: str
     method: str
     seed: int
     epochs: int

@@ -41,6 +41,8 @@ class FineTuning(pl.LightningModule):
             logits[:, :-1].flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
         )
         loss: torch.Tensor = total / batch["update_tokens"] * self.job.accumulate  # Lightning divides by it again
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {float(loss)}: lower training.learning_rate, or train in 32-true")
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -63,13 +65,10 @@ class Checkpoints(pl.Callback):
         self.batches_done = batches_done
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Continue from the checkpoint, where there is one."""
+        """Continue from the checkpoint, where there is one; `restore_weights` has seen to the weights."""
         if not self.path.exists():
             return
         state = torch.load(self.path, map_location=module.device, weights_only=True)
-        trained = dict(_trained(module))
-        for name, value in state["weights"].items():
-            trained[name].data.copy_(value)
         trainer.optimizers[0].load_state_dict(state["optimizer"])
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"].cpu())
@@ -83,7 +82,7 @@ class Checkpoints(pl.Callback):
         if self.batches_done % (accumulate * self.every):
             return
         state = {
-            "weights": {name: parameter.detach().clone() for name, parameter in _trained(module)},
+            "weights": {name: parameter.detach() for name, parameter in _trained(module)},
             "optimizer": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "rng": torch.get_rng_state(),
@@ -125,7 +124,7 @@ class Metrics(pl.Callback):
         self.update += 1
         seconds = time.monotonic() - self._start
         line = {
-            "step": self.update,
+            "update": self.update,
             "loss": self._loss,
             "learning_rate": trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0],
             "gradient_norm": self._norm,
@@ -136,6 +135,15 @@ class Metrics(pl.Callback):
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._loss, self._tokens, self._trained, self._start = 0.0, 0, 0, time.monotonic()
+
+
+def restore_weights(module: pl.LightningModule, checkpoint: Path) -> None:
+    """Put a checkpoint's trained weights into the module, where there is a checkpoint."""
+    if not checkpoint.exists():
+        return
+    trained = dict(_trained(module))
+    for name, value in torch.load(checkpoint, map_location="cpu", weights_only=True)["weights"].items():
+        trained[name].data.copy_(value)
 
 
 def _trained(module: pl.LightningModule) -> list[tuple[str, torch.nn.Parameter]]:
