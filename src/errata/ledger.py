@@ -2,7 +2,7 @@
 
 A reply is known by what would make another call a different one: endpoint, model, messages, parameters and the draw
 number. It is written in a transaction of its own the moment it arrives, so a killed run never pays for it again.
-Failures are kept too, in a table of their own: they are evidence, not answers, and are asked again by a later run.
+Failures are kept too, in a table of their own: they are evidence, not answers, and another run asks again.
 """
 
 import json
