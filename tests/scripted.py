@@ -1,20 +1,22 @@
 """Fakes at the borders: a student that answers by rule, for tests of the loop around it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from errata.model.base import Answer, Weights
+from errata.records import Prompt
 
 
 @dataclass
 class Scripted:
-    """Answers each prompt by `rule`; counts what it was asked."""
+    """Answers each prompt by `rule`, cut where the rule's answer ends in `...`; counts what it was asked."""
 
     rule: Callable[[str], str]
     name: str = "scripted"
     asked: list[str] = field(default_factory=list)
     loads: int = 0
     device: str = "cpu"
+    trains: bool = True
 
     @property
     def weights(self) -> Weights:
@@ -33,17 +35,17 @@ class Scripted:
     def count_tokens(self, prompt: str, response: str) -> int:
         return len(prompt.split()) + len(response.split())
 
-    def prompt_lengths(self, prompts: Sequence[str]) -> list[int]:
-        return [len(prompt.split()) for prompt in prompts]
-
     def load(self) -> "Scripted":
         self.loads += 1
         return self
 
-    def answer(self, prompts: Sequence[str], max_new_tokens: int) -> list[Answer]:
-        self.asked += prompts
-        texts = [self.rule(prompt) for prompt in prompts]
-        return [Answer(text.removesuffix("..."), not text.endswith("...")) for text in texts]
+    def answers(
+        self, prompts: Sequence[Prompt], max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> Iterator[tuple[int, Answer]]:
+        for place, prompt in enumerate(prompts):
+            self.asked.append(prompt.user)
+            text = self.rule(prompt.user)
+            yield place, Answer(text.removesuffix("..."), not text.endswith("..."))
 
     def unload(self) -> None:
         pass

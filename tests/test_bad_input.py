@@ -41,7 +41,8 @@ def place(tmp_path, monkeypatch, tiny_model):
     }.items():  # fmt: skip
         (tmp_path / name).mkdir()
         for split in ("train", "test"):
-            (tmp_path / name / f"{split}.jsonl").write_text("\n".join(lines))
+            text = "\n".join(lines) if split == "train" else "\n".join(lines).replace("What is 3", "What is 5")
+            (tmp_path / name / f"{split}.jsonl").write_text(text)
     (tmp_path / "no_weights").mkdir()
     (tmp_path / "no_weights" / "config.json").write_text("{}")
     (tmp_path / "no_tokenizer").mkdir()
@@ -78,7 +79,7 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", "seed=[1"], ["seed=[1"]),
         (["improve", "sample_size=0"], ["sample_size is 0: it must be at least 1"]),
         (["improve", "sample_size=-5"], ["sample_size is -5"]),
-        (["improve", "iterations=0", "batch_size=0"], ["2 problems", "iterations is 0", "batch_size is 0"]),
+        (["improve", "iterations=0", "sample_size=0"], ["2 problems", "iterations is 0", "sample_size is 0"]),
         (["improve", "training.learning_rate=0"], ["training.learning_rate is 0", "above 0"]),
         (["improve", "training.method=magic"], ["training.method is 'magic'", "full or lora"]),
         (["improve", "gate=[answer]"], ["gate.leak is left out"]),
@@ -89,13 +90,12 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", "tracking=wandb"], ["wandb login", "tracking=offline"]),
         (["improve", "strategy.prompts_dir=nowhere"], ["no prompt for strategy le", "nowhere/le/arithmetic/user.txt"]),
         (["improve", "strategy.prompts_dir=prompts"], ["unknown placeholder {qestion}", "{question}"]),
-        (["improve", "dataset=gsm8k"], ["dataset.gsm8k.path is not set"]),
         (["improve", "dataset=gsm8k", "dataset.gsm8k.path=data"], ["tutor teaches the dataset arithmetic only"]),
-        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/absent"], ["absent", "no such folder", "train.jsonl"]),
-        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/broken"], ["broken/train.jsonl, line 2", "one JSON object"]),
-        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/fieldless"], ["fieldless/train.jsonl, line 1", "'answer'"]),
-        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/goldless"], ["goldless/train.jsonl, line 1", "#### N"]),
-        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/empty"], ["empty/train.jsonl", "the split is empty"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/absent"], ["absent", "no such file or folder"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/broken"], ["broken/test.jsonl, line 2", "one JSON object"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/fieldless"], ["fieldless/test.jsonl, line 1", "'answer'"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/goldless"], ["goldless/test.jsonl, line 1", "#### N"]),
+        (["improve", *LOCAL, "dataset.gsm8k.path={tmp}/empty"], ["empty/test.jsonl", "the test split is empty"]),
         (["improve", *LOCAL, "dataset.gsm8k.limit=0"], ["dataset.gsm8k.limit is 0"]),
         (["improve", *GSM8K], ["no API key", "OPENAI_API_KEY", "instructor.api_key_env=NAME"]),
         (["improve", *GSM8K, "instructor.base_url=localhost:8000"], ["instructor.base_url", "http://"]),

@@ -14,10 +14,15 @@ CONF = Path(__file__).parents[1] / "conf"
 NEEDS = {
     ("instructor", "openai"): ["instructor.model=m", "instructor.base_url=http://127.0.0.1:1/v1"],
     ("instructor", "replay"): ["ledger=l.sqlite"],
-    ("dataset", "gsm8k"): ["dataset.gsm8k.path=.", "instructor=openai", "instructor.model=m"],
+    **{("dataset", name): ["instructor=openai", "instructor.model=m"] for name in ("gsm8k", "mmlu", "mbpp")},
     ("model", "hf"): ["model.path=org/name"],
+    ("model", "recorded"): ["model.path=answers.jsonl"],
+    ("model", "endpoint"): ["model.model=m"],
     ("tracking", "wandb"): [],
+    ("dataset", "bbh"): ["dataset.bbh.shots=0"],
 }
+TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh")
+ASKED_ONLY = (*TEST_ONLY, "recorded", "endpoint")
 GATES = "gate=[answer,length,duplicate,leak]"
 OPTIONS = [
     (folder.name, file.stem)
@@ -34,6 +39,7 @@ def hydra_ready(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     (tmp_path / "l.sqlite").write_bytes(b"")
+    (tmp_path / "answers.jsonl").write_text('{"question": "a", "response": "b"}\n')
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -47,8 +53,11 @@ def built(command, *overrides):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group, option):
     choice = GATES if group == "gate" else f"{group}={option}"
-    setup = built("improve", choice, *NEEDS.get((group, option), []))
-    assert setup.settings.iterations >= 1
+    needs = NEEDS.get((group, option), [])
+    if option in TEST_ONLY:
+        setup = built("improve", f"dataset@tests=[{option}]", *[need.replace("dataset.", "tests.") for need in needs])
+        assert list(setup.tested) == ["arithmetic", option]
+    setup = built("evaluate" if option in ASKED_ONLY or group == "model" else "improve", choice, *needs)
     assert setup.folder.parent == Path("outputs")
 
 
@@ -72,7 +81,7 @@ def test_the_default_is_the_demo():
 @pytest.mark.parametrize(
     ("override", "same"),
     [
-        ("batch_size=7", True), ("output_dir=elsewhere", True), ("tracking=off", True), ("training.threads=2", True),
+        ("model.token_budget=9999", True), ("output_dir=elsewhere", True), ("tracking=off", True), ("training.threads=2", True),
         ("instructor.concurrency=1", True), ("name=other", True), ("dry_run=true", True), ("model.device=cpu", True),
         ("seed=1", False), ("sample_size=7", False), ("training.learning_rate=1", False), ("strategy=le_informed", False),
         ("dataset.arithmetic.limit=9", False), ("instructor.flaw_rate=0", False), ("gate.leak.ngram=8", False),

@@ -24,7 +24,7 @@ KILLS = [
 def run(folder, model, stage="none", number=0):
     arguments = [
         "improve", "name=kill", "model=hf", f"model.path={model}", "tracking=off", "iterations=1", "sample_size=60",
-        "dataset.arithmetic.train=24", "dataset.arithmetic.test=20", "dataset.arithmetic.max_new_tokens=10", "batch_size=8",
+        "dataset.arithmetic.train=24", "dataset.arithmetic.test=20", "dataset.arithmetic.max_new_tokens=10",
         "training.micro_batch_size=4", "training.checkpoint_every_steps=4", "training.threads=1",
         "instructor.concurrency=2",
     ]  # fmt: skip

@@ -24,7 +24,7 @@ _HELP = """\
   errata improve  \\[NAME=VALUE ...]    the loop: errors -> practice -> training -> test, again and again
   errata evaluate \\[NAME=VALUE ...]    a model on datasets, one record a question
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
-  errata report   RUN...              tables and plots again, from stored runs
+  errata report   RUN...              tables and plots again, from stored runs; several are compared
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
 
 `errata COMMAND --help` shows a command's options, with examples. Begin with `errata improve dry_run=true`.
@@ -113,7 +113,10 @@ def _read_stored(command: str, arguments: Sequence[str]) -> int:
     """`report` and `why`: plain arguments, no config."""
     parser = argparse.ArgumentParser(prog=f"errata {command}")
     if command == "report":
-        parser.description = "Print a run's table again and write results.json, report.md and accuracy.png anew."
+        parser.description = (
+            "Print a run's tables again and write results.json, report.md and accuracy.png anew. Several runs are also "
+            "compared on the same questions (exact McNemar, paired bootstrap), and runs that differ in their seed pooled."
+        )
         parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
     else:
         parser.description = "Show where a training row came from."
@@ -122,10 +125,12 @@ def _read_stored(command: str, arguments: Sequence[str]) -> int:
         parser.add_argument("--iteration", type=int, default=None, help="for a line number: the iteration (the last)")
     parsed = parser.parse_args(arguments)
     if command == "report":
-        from errata.report.write import report
+        from errata.report.write import compare, report
 
         for run in parsed.runs:
             report(run)
+        if len(parsed.runs) > 1:
+            compare(parsed.runs)
     else:
         from errata.report.lineage import why
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from errata.dataset.base import read_json_lines
+from errata.dataset.source import read_file
 from errata.errors import DataError
-from errata.improve import attempt_inputs, load_splits
+from errata.improve import attempt_inputs
 from errata.improve import improve as run_loop
+from errata.model.base import Model
+from errata.model.recorded import Recorded
 from errata.plan import show_plan
 from errata.records import Example
 from errata.report.write import report
@@ -26,19 +28,41 @@ def improve(setup: Setup) -> None:
 
 
 def evaluate(setup: Setup) -> None:
-    """`errata evaluate`: attempts at one split of each dataset, then the table."""
+    """`errata evaluate`: attempts at one split of each dataset, then the table; or stored responses graded anew.
+
+    Raises:
+        DataError: a split cannot be read, or the run to regrade holds none of the datasets.
+    """
     settings = setup.settings
-    splits = load_splits(setup, (settings.split,))
+    questions = {name: dataset.load(settings.split) for name, dataset in setup.datasets.items()}
     if settings.dry_run:
         show_plan(setup)
         return
+    students = {name: _students(setup, name) for name in setup.datasets}
     with RunFolder(setup.folder, setup.plain) as folder, Tracker(settings.tracking, folder.path, setup.plain) as tracker:
         for name, dataset in setup.datasets.items():
-            questions = splits[name][settings.split]
-            stage = folder.stage(f"iteration_0/{name}/{settings.split}", **attempt_inputs(setup.model, dataset, questions))
-            attempts = answer_and_grade(stage, setup.model, dataset, questions, settings.batch_size)
-            tracker.summarise({f"{settings.split}/{name}": sum(a.correct for a in attempts) / len(attempts)})
+            for iteration, student in students[name].items():
+                inputs = attempt_inputs(student, dataset, questions[name])
+                stage = folder.stage(f"iteration_{iteration}/{name}/{settings.split}", **inputs)
+                attempts = answer_and_grade(stage, student, dataset, questions[name])
+                tracker.summarise({f"{settings.split}/{name}": sum(a.correct for a in attempts) / len(attempts)})
     report(setup.folder)
+
+
+def _students(setup: Setup, name: str) -> dict[int, Model]:
+    """Who answers a dataset's questions, by iteration: the model, or what a former run has stored."""
+    settings = setup.settings
+    if settings.regrade is None:
+        return {0: setup.model}
+    run = Path(settings.regrade).expanduser()
+    stages = {
+        int(path.parts[-4].split("_")[1]): path.parent
+        for path in run.glob(f"iteration_*/{name}/{settings.split}/attempts.jsonl")
+    }
+    if not stages:
+        there = sorted({"/".join(path.parts[-3:-1]) for path in run.glob("iteration_*/*/*/attempts.jsonl")})
+        raise DataError(f"{run} holds no responses to {name}/{settings.split}; it holds {', '.join(there) or 'none'}")
+    return {iteration: Recorded(str(folder)) for iteration, folder in sorted(stages.items())}
 
 
 def train(setup: Setup) -> None:
@@ -76,10 +100,13 @@ def read_pairs(path: Path) -> list[Example]:
         DataError: a line that is none, or an empty file.
     """
     rows = []
-    for number, item in read_json_lines(path, ("prompt", "response")):
-        name = f"line {number}"
+    for place, item in read_file(path):
+        missing = [name for name in ("prompt", "response") if item.get(name) is None]
+        if missing:
+            raise DataError(f"{place}: the field {', '.join(map(repr, missing))} is missing; it has {', '.join(item)}")
         if not isinstance(item["prompt"], str) or not isinstance(item["response"], str) or not item["response"].strip():
-            raise DataError(f"{path}, {name}: prompt and response must be texts, the response not empty")
+            raise DataError(f"{place}: prompt and response must be texts, the response not empty")
+        name = place.removeprefix(f"{path}, ")
         rows.append(Example(str(item.get("id", name)), "pairs", item["prompt"], item["response"], "", "", "", 0))
     if not rows:
         raise DataError(f"{path}: no rows; expected one {{prompt, response}} object a line")

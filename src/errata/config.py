@@ -103,17 +103,19 @@ class ImproveConfig(Common):
     """`errata improve`.
 
     Attributes:
+        protocol: `corrected`, or `paper`: prompts and grading as in the source, for its tables.
+        tests: further datasets to measure on in each iteration, never learnt from (`dataset@tests=[arc]`).
         iterations: rounds of the loop.
         sample_size: training rows wanted of each dataset in each iteration.
-        batch_size: questions that the student answers at once.
         ledger: the file that holds every paid reply (None: ledger.sqlite in `output_dir`).
     """
 
     iterations: int = 1
     sample_size: int = MISSING
-    batch_size: int = neutral(64)
+    protocol: str = "corrected"
     ledger: str | None = neutral(None)
     dataset: dict[str, Any] = field(default_factory=dict)
+    tests: dict[str, Any] = field(default_factory=dict)
     strategy: Any = None
     instructor: Any = None
     gate: dict[str, Any] = field(default_factory=dict)
@@ -124,10 +126,16 @@ class ImproveConfig(Common):
 
 @dataclass
 class EvaluateConfig(Common):
-    """`errata evaluate`: a model on the `split` of each dataset."""
+    """`errata evaluate`: a model on the `split` of each dataset.
+
+    Attributes:
+        protocol: `corrected`, or `paper`: prompts and grading as in the source, for its tables.
+        regrade: a run folder whose stored responses are graded anew, by these datasets and this protocol; no model is used.
+    """
 
     split: str = "test"
-    batch_size: int = neutral(64)
+    protocol: str = "corrected"
+    regrade: str | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
 
 

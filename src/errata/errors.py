@@ -31,3 +31,7 @@ class InstructorError(ErrataError):
 
 class TrainingError(ErrataError):
     """The training process ended without a model."""
+
+
+class ModelError(ErrataError):
+    """The student cannot answer at all (server down, key refused, a worker lost); what was answered is kept."""

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from errata.dataset.base import Dataset
+from errata.errors import DataError
 from errata.gate.base import Context
 from errata.ledger import Ledger
-from errata.model.base import Model
+from errata.model.base import TOO_LONG, Model
 from errata.records import Attempt, Case, Example, Question
 from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
@@ -91,7 +92,7 @@ class Run:
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
 
-        tests = [question for other in self.setup.datasets.values() for question in other.wall()]
+        tests = self.setup.wall
         max_length = self.setup.settings.training.max_length
         stage = self.folder.stage(
             f"{place}/verify",
@@ -141,7 +142,7 @@ class Run:
 
     def test(self, student: Model, iteration: int) -> None:
         """Accuracy on the untouched test splits."""
-        for name in self.setup.datasets:
+        for name in self.setup.tested:
             attempts = self.attempts(student, name, "test", iteration)
             accuracy = sum(attempt.correct for attempt in attempts) / len(attempts)
             self.tracker.log({f"test/{name}": accuracy, "iteration": iteration})
@@ -149,9 +150,9 @@ class Run:
 
     def attempts(self, student: Model, name: str, split: str, iteration: int) -> list[Attempt]:
         """The student's graded answers to a split."""
-        dataset, questions = self.setup.datasets[name], self.splits[name][split]
+        dataset, questions = self.setup.tested[name], self.splits[name][split]
         stage = self.folder.stage(f"iteration_{iteration}/{name}/{split}", **attempt_inputs(student, dataset, questions))
-        return evaluate(stage, student, dataset, questions, self.setup.settings.batch_size)
+        return evaluate(stage, student, dataset, questions)
 
     def _track(self, stage: Stage, iteration: int) -> None:
         step = stage.name.rpartition("/")[2]
@@ -168,18 +169,36 @@ def attempt_inputs(student: Model, dataset: Dataset, questions: list[Question]) 
     }
 
 
-def load_splits(setup: Setup, names: tuple[str, ...] = ("train", "test")) -> dict[str, dict[str, list[Question]]]:
+def load_splits(setup: Setup) -> dict[str, dict[str, list[Question]]]:
     """The questions of every dataset, read and checked before any model is loaded.
 
+    A train question that is a test question as well, of any of the run's datasets, is left out: nothing of a test split may
+    become an error, a neighbour or a training row.
+
     Raises:
-        DataError: a file is missing or broken.
+        DataError: a file is missing or broken, or all train questions are test questions.
     """
-    return {name: {split: dataset.load(split) for split in names} for name, dataset in setup.datasets.items()}
+    splits = {name: {"test": dataset.load("test")} for name, dataset in setup.tested.items()}
+    walled = {_plain(question.text) for question in setup.wall}
+    for name, dataset in setup.datasets.items():
+        train = dataset.load("train")
+        kept = [question for question in train if _plain(question.text) not in walled]
+        if not kept:
+            raise DataError(f"{name}: every train question stands in a test split too; are the two splits one file?")
+        if len(kept) < len(train):
+            log.warning("%s: %d train questions stand in a test split too and are left out", name, len(train) - len(kept))
+        splits[name]["train"] = kept
+    return splits
 
 
 def divide(attempts: list[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
-    """Errors and successes: a partition."""
-    return [a for a in attempts if not a.correct], [a for a in attempts if a.correct]
+    """Errors and successes; a question that could not be asked (its prompt too long) is neither."""
+    asked = [attempt for attempt in attempts if attempt.kind != TOO_LONG]
+    return [a for a in asked if not a.correct], [a for a in asked if a.correct]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def _all_replies_received(setup: Setup) -> bool:

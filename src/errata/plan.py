@@ -41,9 +41,9 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
     if rows is not None:
         table.add_row("train", _state(setup, "train"), _updates(settings.training, len(rows), exact=True), "", "")
     elif setup.instructor is None:
-        for name, parts in load_splits(setup, (settings.split,)).items():
+        for name, dataset in setup.datasets.items():
             stage = f"iteration_0/{name}/{settings.split}"
-            table.add_row(stage, _state(setup, stage), f"{len(parts[settings.split])} questions", "", "")
+            table.add_row(stage, _state(setup, stage), f"{len(dataset.load(settings.split))} questions", "", "")
     else:
         splits = load_splits(setup)
         _add_test(table, setup, splits, 0)
@@ -102,7 +102,7 @@ def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:
 
 
 def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
-    for name in setup.datasets:
+    for name in setup.tested:
         stage = f"iteration_{iteration}/{name}/test"
         table.add_row(stage, _state(setup, stage), f"{len(splits[name]['test'])} questions", "", "")
 

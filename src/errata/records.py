@@ -11,7 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Question:
-    """One benchmark item: what is asked (`text`) and the answer that counts as right (`gold`)."""
+    """One benchmark item: what is asked (`text`) and the answer that counts as right (`gold`).
+
+    Attributes:
+        solution: the gold answer worked out, where the benchmark has it.
+        skill: the subject, task or kind of problem, by which scores are also given.
+        key: the item's own identifier in its file, where it has one.
+        choices: the options of a multiple-choice question by their labels, in order.
+        tests: for code, Python source that defines `check(candidate)`.
+        entry_point: for code, the name of the function that is asked for.
+    """
 
     id: str
     dataset: str
@@ -20,27 +29,66 @@ class Question:
     gold: str
     solution: str = ""
     skill: str = ""
+    key: str = ""
+    choices: dict[str, str] = field(default_factory=dict)
+    tests: str = ""
+    entry_point: str = ""
+
+    @property
+    def with_choices(self) -> str:
+        """The text, and its options one a line."""
+        return "\n".join([self.text, *(f"{label}. {option}" for label, option in self.choices.items())])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is given: the user turn, and how its own turn is made to begin (`prefill`), if at all.
+
+    `id`, `key` and `question` (its text) are the question's own, by which recorded answers are found; `twin` counts the
+    questions of the split before it that have the same text.
+    """
+
+    id: str
+    user: str
+    prefill: str = ""
+    question: str = ""
+    key: str = ""
+    twin: int = 0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a grader makes of a response: the answer it found, whether that is right, and if not, why (a short word)."""
+    """What a grader makes of a response: the answer it found, whether that is right, and if not, why.
+
+    `kind` is one word: `no_answer`, `refusal`, `format`, `wrong_value`, `failed_test`, `timeout`, `exception:NameError` ...;
+    `detail` is the evidence: the failing assert, the exception's line.
+    """
 
     answer: str | None
     correct: bool
-    failure: str | None = None
+    kind: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A student's response to a question, graded. `finished` is false when it was cut at `max_new_tokens`."""
+    """A student's response to a question, graded.
+
+    `finished` is false when it was cut at `max_new_tokens`; `kind` and `detail` are the verdict's, with two kinds more:
+    `truncated` (wrong, and cut) and `prompt_too_long` (never asked: it does not fit the model's context). `score` is set
+    where the benchmark's measure is no yes or no (TruthfulQA's mc2): then it is what is averaged.
+    """
 
     question: Question
     response: str
     finished: bool
     answer: str | None
     correct: bool
-    failure: str | None = None
+    kind: str | None = None
+    detail: str = ""
+    protocol: str = "corrected"
+    tokens: int = 0
+    score: float | None = None
 
     @property
     def id(self) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from errata.errors import ConfigError
 from errata.gate.base import Gate
 from errata.instructor.base import Instructor
 from errata.model.base import Model
+from errata.records import Question
 from errata.run_folder import digest
 from errata.strategy.base import Strategy
 
@@ -29,9 +31,20 @@ class Setup:
     plain: dict[str, Any]
     model: Model
     datasets: Mapping[str, Dataset]
+    tests: Mapping[str, Dataset]
     gates: Mapping[str, Gate]
     strategy: Strategy | None
     instructor: Instructor | None
+
+    @property
+    def tested(self) -> dict[str, Dataset]:
+        """Every dataset that the student is measured on."""
+        return {**self.datasets, **self.tests}
+
+    @cached_property
+    def wall(self) -> list[Question]:
+        """Every test question of them all: nothing of these may be trained on."""
+        return [question for dataset in self.tested.values() for question in dataset.wall()]
 
     @property
     def folder(self) -> Path:
@@ -69,8 +82,9 @@ def check(command: str, composed: DictConfig) -> Setup:
         nodes = composed.get(name) or {}
         return {key: built(nodes[key], f"{name}.{key}") for key in nodes}
 
-    model = built(composed.model, "model")
-    datasets, gates = group("dataset"), group("gate")
+    regrade = composed.get("regrade")
+    model = built(composed.model, "model") if regrade is None else None
+    datasets, tests, gates = group("dataset"), group("tests"), group("gate")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
     instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
     polymorphic = ("model", "dataset", "gate", "strategy", "instructor")
@@ -86,11 +100,19 @@ def check(command: str, composed: DictConfig) -> Setup:
     for component in (model, *datasets.values(), *gates.values()):
         if component is not None:
             problems += component.problems()
+    known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
+    if command == "improve":
+        problems += _improve_problems(
+            model, known, {name: dataset for name, dataset in tests.items() if dataset is not None}
+        )
+    elif command == "train" and model is not None and not model.trains:
+        problems.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
+    if regrade is not None and not (Path(regrade).expanduser() / "run.json").is_file():
+        problems.append(f"regrade is {regrade!r}: no run folder there; expected outputs/NAME-HASH")
     if "gate" in composed and "leak" not in gates:
         problems.append("gate.leak is left out: the wall to the test splits always stands; add leak to gate=[...]")
     if "dataset" in composed and not composed.dataset:
         problems.append("dataset is empty: name at least one, dataset=[arithmetic]")
-    known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
     if strategy is not None:
         problems += strategy.problems({name: dataset.layout for name, dataset in known.items()})
     if instructor is not None:
@@ -100,9 +122,39 @@ def check(command: str, composed: DictConfig) -> Setup:
     if problems:
         raise ConfigError(problems)
     ordered_gates = list(gates.values())  # their order can change what is rejected, and why
-    parts = {"model": model, "dataset": datasets, "gate": ordered_gates, "strategy": strategy, "instructor": instructor}
+    parts = {
+        "model": model,
+        "dataset": datasets,
+        "tests": tests,
+        "gate": ordered_gates,
+        "strategy": strategy,
+        "instructor": instructor,
+    }
     plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
-    return Setup(settings, plain, model, datasets, gates, strategy, instructor)
+    student: Any = model  # None only where stored responses are graded anew
+    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor)
+
+
+def _improve_problems(model: Model | None, datasets: Mapping[str, Dataset], tests: Mapping[str, Dataset]) -> list[str]:
+    """What the loop cannot do with this student and these datasets."""
+    found = []
+    if model is not None and not model.trains:
+        found.append(
+            "this model can only be asked, not trained: errata improve needs one whose weights are at hand (model=hf)"
+        )
+    for name, dataset in datasets.items():
+        if not dataset.has("train"):
+            found.append(
+                f"dataset.{name} has no train split to take errors from. To measure on it in each iteration, "
+                f"name it under tests: dataset@tests=[{name}]"
+            )
+    for name, dataset in tests.items():
+        found += [problem.replace("dataset.", "tests.", 1) for problem in dataset.problems()]
+        if name in datasets:
+            found.append(f"tests.{name} is among the datasets already, and measured as one of them: leave it out of tests")
+        if not dataset.has("test"):
+            found.append(f"tests.{name} has no test split")
+    return found
 
 
 def build(node: Any, where: str) -> Any:
@@ -135,7 +187,7 @@ def result_changing(part: Any) -> Any:
 
 
 def _range_problems(settings: Any) -> list[str]:
-    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "batch_size": 1, "seed": 0}
+    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0}
     found = [
         f"{name} is {getattr(settings, name)}: it must be at least {least}"
         for name, least in at_least.items()

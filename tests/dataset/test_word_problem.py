@@ -30,14 +30,15 @@ def test_right_answers_are_found(response, answer):
     verdict = graded(response)
     assert verdict.correct
     assert verdict.answer == answer
-    assert verdict.failure is None
+    assert verdict.kind is None
 
 
 @pytest.mark.parametrize(
     ("response", "failure"),
     [
         ("", "no_answer"),
-        ("I cannot tell.", "no_answer"),
+        ("I cannot tell.", "refusal"),
+        ("There is no way to know this.", "no_answer"),
         ("#### 81", "wrong_value"),
         ("18 apples, and then 3 more make 21", "wrong_value"),
         ("#### -18", "wrong_value"),
@@ -46,7 +47,7 @@ def test_right_answers_are_found(response, answer):
 def test_wrong_answers_have_a_reason(response, failure):
     verdict = graded(response)
     assert not verdict.correct
-    assert verdict.failure == failure
+    assert verdict.kind == failure
 
 
 @pytest.mark.parametrize(

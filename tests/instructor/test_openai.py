@@ -34,6 +34,7 @@ class Server:
 
     def __init__(self):
         self.seen = Counter()
+        self.bodies = []
         self.at_once = self.most_at_once = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -42,7 +43,8 @@ class Server:
 
     async def _answer(self, request):
         body = await request.json()
-        text = body["messages"][-1]["content"]
+        self.bodies.append(body)
+        text = next(message["content"] for message in body["messages"][::-1] if message["role"] == "user")
         self.seen[text] += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -50,7 +52,7 @@ class Server:
         self.at_once -= 1
         word, _, how = text.partition(" ")
         if word.isdigit() and (how.startswith("always") or self.seen[text] <= 2):
-            error = {"error": {"message": f"no: {request.headers.get('Authorization')}"}}
+            error = {"error": {"message": f"no {how}: {request.headers.get('Authorization')}"}}
             return web.json_response(error, status=int(word), headers={"Retry-After": "0.05"})
         if word == "empty":
             return completion("", "content_filter")

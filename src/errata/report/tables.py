@@ -30,12 +30,41 @@ def accuracy_tables(results: dict[str, Any]) -> list[TextTable]:
             cells = [skill, str(first[skill]["n"])]
             for part in measured:
                 score = part["scores"][skill]
-                cells.append(f"{score['accuracy']:.1%} [{score['low']:.1%}, {score['high']:.1%}]".replace("%", " %"))
+                cells.append(f"{percent(score['accuracy'])} % [{percent(score['low'])} %, {percent(score['high'])} %]")
                 cells += [p_value(score["p"])] if part["iteration"] else []
             rows.append(tuple(cells))
-        title = f"{name} ({results['split']}): accuracy, [95 % Wilson interval], p = exact McNemar against the start"
+        protocol = measured[0]["protocol"]
+        title = f"{name} ({results['split']}, {protocol}): accuracy, [95 % interval]"
+        title += ", p = exact McNemar against the start" if len(measured) > 1 else ""
         tables.append(TextTable(title, tuple(heads), rows))
     return tables
+
+
+def kinds_table(results: dict[str, Any]) -> list[TextTable]:
+    """How the wrong answers failed, by dataset and iteration."""
+    rows = []
+    for name, measured in results["datasets"].items():
+        for part in measured:
+            kinds = ", ".join(f"{kind.replace('_', ' ')} {number}" for kind, number in part["kinds"].items())
+            total = part["scores"][ALL]
+            left_out = str(part["left_out"]) if part["left_out"] else ""
+            row = (name, part["protocol"], str(part["iteration"] or "start"), str(total["n"]), left_out)
+            rows.append((*row, str(total["n"] - total["right"]), kinds or "none"))
+    heads = ("dataset", "protocol", "iteration", "answered", "left out", "wrong", "kinds")
+    return [TextTable("errors by kind", heads, rows)] if rows else []
+
+
+def macro_table(results: dict[str, Any]) -> list[TextTable]:
+    """The mean over the datasets, each counting the same."""
+    rows = [
+        (str(part["iteration"] or "start"), str(part["datasets"]), f"{percent(part['accuracy'])} %")
+        for part in results["macro"]
+    ]
+    return (
+        [TextTable("average of the datasets, each counting the same", ("iteration", "datasets", "accuracy"), rows)]
+        if rows
+        else []
+    )
 
 
 def practice_table(results: dict[str, Any]) -> list[TextTable]:
@@ -76,6 +105,11 @@ def cost_line(results: dict[str, Any]) -> str:
     seconds = sum(results["seconds"].values())
     asked = f"{cost['requests']} requests, {cost['tokens']:,} tokens, price {usd}; " if results["practice"] else ""
     return f"{asked}{seconds:.0f} s in all stages"
+
+
+def percent(share: float) -> str:
+    """A share as it is printed: 77.9."""
+    return f"{100 * share:.1f}"
 
 
 def p_value(p: float) -> str:

@@ -1,13 +1,23 @@
 """Print a run's report, and write results.json, report.md and accuracy.png into its folder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from errata.report.compare import comparison_tables
 from errata.report.plot import plot_accuracy
 from errata.report.results import collect
-from errata.report.tables import TextTable, accuracy_tables, cost_line, practice_table, training_table
+from errata.report.tables import (
+    TextTable,
+    accuracy_tables,
+    cost_line,
+    kinds_table,
+    macro_table,
+    practice_table,
+    training_table,
+)
 from errata.run_folder import write_atomically
 from errata.terminal import console
 
@@ -19,7 +29,13 @@ def report(run: Path) -> None:
         RunFolderError: the folder is no run folder.
     """
     results = collect(run)
-    tables = accuracy_tables(results) + practice_table(results) + training_table(results)
+    tables = (
+        accuracy_tables(results)
+        + macro_table(results)
+        + kinds_table(results)
+        + practice_table(results)
+        + training_table(results)
+    )
     out = console()
     for table in tables:
         out.print(_for_terminal(table))
@@ -32,10 +48,25 @@ def report(run: Path) -> None:
     out.print(f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False)
 
 
+def compare(runs: Sequence[Path]) -> None:
+    """The tables that set runs side by side.
+
+    Raises:
+        RunFolderError: a folder is no run folder.
+    """
+    for table in comparison_tables(runs):
+        console().print(_for_terminal(table))
+
+
 def _for_terminal(table: TextTable) -> Table:
     shown = Table(title=table.title, title_justify="left")
     for place, head in enumerate(table.heads):
-        shown.add_column(head, justify="left" if place == 0 or head in ("dataset", "rejected") else "right")
+        shown.add_column(
+            head,
+            justify="left"
+            if place == 0 or head in ("dataset", "rejected", "kinds", "protocol", "first", "second", "runs")
+            else "right",
+        )
     for place, row in enumerate(table.rows):
         last = place == len(table.rows) - 1 and row[0] == "all"
         if last:

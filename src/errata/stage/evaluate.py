@@ -1,57 +1,104 @@
 """evaluate: questions in, graded attempts out."""
 
+import logging
+import os
+import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from errata.dataset.base import Dataset
-from errata.model.base import Answer, Model
+from errata.errors import DataError
+from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Attempt, Question
 from errata.run_folder import Stage
 from errata.terminal import bar
 
+TRUNCATED = "truncated"
+_FLUSH_S = 0.2
+log = logging.getLogger("errata")
 
-def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Question], batch_size: int) -> list[Attempt]:
+
+def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Question]) -> list[Attempt]:
     """Let the model answer every question greedily, and grade the answers.
 
-    Batches hold questions of like length, the longest first; each is written as it is done, and a killed stage goes on
-    with the first batch that is not. Attempts come back in the questions' order.
+    Each attempt is written as it is graded, and a killed stage goes on with the questions that have none. Attempts come back
+    in the questions' order. A question that the model could not be asked (no recorded response, a refused request) is left
+    out and counted, not called wrong; one whose prompt does not fit the context is an attempt of that kind.
+
+    Raises:
+        DataError: no question was answered at all.
     """
     if stage.finished:
         return stage.read("attempts", Attempt)
-    prompts = [dataset.show(question) for question in questions]
-    lengths = model.prompt_lengths(prompts)
-    order = sorted(range(len(questions)), key=lambda place: (-lengths[place], place))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
     journal = stage.journal("attempts", Attempt)
     done = {attempt.id: attempt for attempt in journal.records}
-    pending = [batch for batch in batches if any(questions[place].id not in done for place in batch)]
+    pending = [question for question in questions if question.id not in done]
+    unanswered: Counter[str] = Counter()
     if pending:
         model.load()
-    answered = len(questions) - sum(map(len, pending))
-    with bar(stage.name, len(questions), answered) as advance:
-        for batch in pending:
-            answers = model.answer([prompts[place] for place in batch], dataset.max_new_tokens)
-            attempts = [grade(dataset, questions[place], answer) for place, answer in zip(batch, answers, strict=True)]
-            journal.append(attempts)
-            done |= {attempt.id: attempt for attempt in attempts}
-            right = sum(attempt.correct for attempt in done.values())
-            advance(len(batch), f"{right / len(done):.1%} right")
+        twins = _twins(questions)
+        prompts = [replace(prompt, twin=twins[prompt.id]) for prompt in dataset.prompts(pending)]
+        grading: list[Future[Attempt]] = []
+        flushed = time.monotonic()
+        with bar(stage.name, len(questions), len(done)) as advance, ThreadPoolExecutor(os.cpu_count()) as graders:
 
-    attempts = [done[question.id] for question in questions]
+            def flush(wait: bool) -> None:
+                ready = {future for future in grading if wait or future.done()}
+                attempts = [future.result() for future in grading if future in ready]
+                grading[:] = [future for future in grading if future not in ready]
+                if attempts:
+                    journal.append(attempts)
+                    done.update((attempt.id, attempt) for attempt in attempts)
+                    right = sum(attempt.correct for attempt in done.values())
+                    advance(len(attempts), f"{right / len(done):.1%} right")
+
+            try:
+                for place, answer in model.answers(prompts, dataset.max_new_tokens, dataset.stop):
+                    if answer.failure is not None and answer.failure != TOO_LONG:
+                        unanswered[answer.failure] += 1
+                        advance(1)
+                        continue
+                    grading.append(graders.submit(grade, dataset, pending[place], answer))
+                    if time.monotonic() - flushed > _FLUSH_S:
+                        flush(wait=False)
+                        flushed = time.monotonic()
+            finally:  # what was answered is kept, whatever ends the work
+                flush(wait=True)
+
+    if not done:
+        why = ", ".join(f"{reason} ({number})" for reason, number in unanswered.most_common(3))
+        raise DataError(f"{stage.name}: not one of {len(questions)} questions was answered: {why}")
+    attempts = [done[question.id] for question in questions if question.id in done]
     right = sum(attempt.correct for attempt in attempts)
-    failures = Counter(attempt.failure for attempt in attempts if attempt.failure)
-    stage.finish(
-        {"questions": len(attempts), "right": right, "wrong": len(attempts) - right, "failures": dict(failures)},
-        attempts=attempts,
-    )
+    kinds = Counter(attempt.kind for attempt in attempts if attempt.kind)
+    counts = {"questions": len(attempts), "right": right, "wrong": len(attempts) - right, "kinds": dict(kinds)}
+    if unanswered:
+        counts |= {"left out": sum(unanswered.values()), "reasons": dict(unanswered)}
+    stage.finish(counts, attempts=attempts)
     return attempts
+
+
+def _twins(questions: Sequence[Question]) -> dict[str, int]:
+    """How many earlier questions have the same text, by id."""
+    seen: Counter[str] = Counter()
+    twins = {}
+    for question in questions:
+        twins[question.id] = seen[question.text]
+        seen[question.text] += 1
+    return twins
 
 
 def grade(dataset: Dataset, question: Question, answer: Answer) -> Attempt:
     """One graded attempt; a wrong answer that was cut at the token limit has failed by being truncated."""
+    if answer.failure == TOO_LONG:
+        detail = "the prompt and one new token do not fit the model's context"
+        return Attempt(question, "", False, None, False, TOO_LONG, detail, dataset.protocol)
     verdict = dataset.grade(question, answer.text)
     if not verdict.correct and not answer.finished:
-        verdict = replace(verdict, failure="truncated")
-    return Attempt(question, answer.text, answer.finished, verdict.answer, verdict.correct, verdict.failure)
+        verdict = replace(verdict, kind=TRUNCATED, detail=f"cut at {dataset.max_new_tokens} tokens; {verdict.detail}")
+    return Attempt(
+        question, answer.text, answer.finished, verdict.answer, verdict.correct, verdict.kind, verdict.detail,
+        dataset.protocol, answer.tokens,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Protocol
 from errata.errors import ConfigError
 from errata.records import Case, Request
 
-PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure")
+PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
 
 

@@ -46,12 +46,13 @@ class LE:
         prompts = load_prompts(self.name, error.question.dataset, layout, self.prompts_dir)
         messages = prompts.render(
             {
-                "question": error.question.text,
+                "question": error.question.with_choices,
                 "response": error.response or "(no answer)",
                 "n": count,
                 "gold": error.question.gold,
                 "solution": error.question.solution,
-                "failure": (error.failure or "").replace("_", " "),
+                "failure": (error.kind or "").replace("_", " "),
+                "detail": error.detail or "(nothing is known)",
             }
         )
         return Request(case.id, error.question.dataset, error.id, messages, count)

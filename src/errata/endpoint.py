@@ -1,0 +1,89 @@
+"""What every OpenAI-compatible endpoint needs, whoever asks it: an address, a key that stays secret, a client."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+_NEUTRAL = {"neutral": True}
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass
+class Endpoint:
+    """A model behind an endpoint.
+
+    Attributes:
+        model: its name there.
+        base_url: the endpoint, up to and including `/v1`.
+        api_key_env: the environment variable that holds the key (the key itself never stands in a config).
+        timeout_s: seconds for one attempt.
+        max_retries: further attempts after 429, 5xx, a timeout or a broken connection, with growing pauses, or as
+            long as Retry-After says (a longer one than the client's bound of two minutes ends the call).
+        concurrency: requests in flight.
+    """
+
+    model: str = "???"
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str | None = field(default="OPENAI_API_KEY", metadata=_NEUTRAL)
+    timeout_s: float = field(default=120.0, metadata=_NEUTRAL)
+    max_retries: int = field(default=5, metadata=_NEUTRAL)
+    concurrency: int = field(default=16, metadata=_NEUTRAL)
+
+    def __post_init__(self) -> None:
+        self._client: Any = None
+
+    def address_problems(self, group: str) -> list[str]:
+        """No key, a malformed address, impossible numbers; `group` is the setting's first word."""
+        found = []
+        address = urlsplit(self.base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            found.append(f"{group}.base_url is {self.base_url!r}: it must start with http:// or https:// and name a host")
+        elif address.username or address.password:
+            found.append(f"{group}.base_url holds a user name or a password: keep secrets out of the configuration")
+        elif self.api_key_env and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
+            found.append(f"{group}.api_key_env must be the NAME of an environment variable, not a key")
+        elif not self.key and address.hostname not in LOOPBACK:
+            found.append(
+                f"no API key: the environment variable {self.api_key_env} is not set. Export it, or name another with "
+                f"{group}.api_key_env=NAME"
+            )
+        return found + [
+            f"{group}.{name} is {value}: it must be {least} or more"
+            for name, value, least in (
+                ("concurrency", self.concurrency, 1),
+                ("max_retries", self.max_retries, 0),
+                ("timeout_s", self.timeout_s, 1),
+            )
+            if value < least
+        ]
+
+    @property
+    def key(self) -> str | None:
+        """The key, out of the environment."""
+        return os.environ.get(self.api_key_env) if self.api_key_env else None
+
+    @asynccontextmanager
+    async def connected(self, base_url: str) -> AsyncIterator[None]:
+        """Hold a client open."""
+        client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=self.key or "none",
+            timeout=self.timeout_s,
+            max_retries=self.max_retries,
+            # a proxy cannot reach a server on this machine
+            http_client=openai.DefaultAioHttpClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK),
+        )
+        async with client as self._client:
+            yield
+
+    def say(self, error: Exception) -> str:
+        """The error in one line, the key taken out should the endpoint have repeated it."""
+        status = getattr(error, "status_code", None)
+        text = " ".join(f"{type(error).__name__}{f' {status}' if status else ''}: {error}".split())
+        return (text.replace(self.key, "***") if self.key else text)[:300]
