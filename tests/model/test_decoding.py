@@ -2,8 +2,17 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3nTextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen3Config,
+)
 
+from errata.model import decoding
 from errata.model.decoding import decode, generate_plainly, supported
 from errata.model.packed import PackedLinear, pack
 
@@ -73,6 +82,42 @@ def test_the_order_of_the_prompts_and_an_abandoned_run_change_nothing(model):
     next(half)
     half.close()
     assert rows(decode(model, asked[4:], 9, {5}, 200)) == whole[4:]
+
+
+def test_a_near_tie_is_settled_by_the_row_alone(monkeypatch):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
+    asked = prompts(11)
+    expected = alone(model, asked, 12, {5})
+    monkeypatch.setattr(decoding, "_TIE", 1e9)
+    run = decoding._run
+
+    def noisy(model, ids, mask, positions, cache):
+        logits = run(model, ids, mask, positions, cache)
+        return logits if cache is None else logits + torch.randn(logits.shape)
+
+    monkeypatch.setattr(decoding, "_run", noisy)
+    assert rows(decode(model, asked, 12, {5}, 200)) == expected
+
+
+@pytest.mark.parametrize("budget", [1, 90, 300, 2000])
+def test_the_cache_holds_no_more_than_its_budget(budget):
+    model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
+    asked = prompts(17)
+    window = decoding._Decoding(model, asked, 21, budget).window
+    assert window.rows_in_all == 1 or window.rows_in_all * window.columns <= budget
+
+
+def test_layers_that_read_other_layers_keys_work_behind_a_shared_beginning():
+    config = Gemma3nTextConfig(
+        **SMALL | {"num_hidden_layers": 4, "intermediate_size": [48] * 4}, **HEADS, head_dim=8, sliding_window=12,
+        vocab_size_per_layer_input=97, hidden_size_per_layer_input=8, num_kv_shared_layers=2, laurel_rank=4,
+        activation_sparsity_pattern=None, layer_types=["sliding_attention", "full_attention"] * 2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    asked = prompts(5, shared=70)
+    assert rows(decode(model, asked, 9, {5}, 400)) == alone(model, asked, 9, {5})
 
 
 def test_ends_stops_a_row_by_its_tokens(model):

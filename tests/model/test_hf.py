@@ -38,6 +38,8 @@ def test_a_stop_string_cuts_the_text_before_it(student):
         assert cut.text == answer.text[: answer.text.index(stop)]
         assert cut.finished
         assert cut.tokens < answer.tokens
+        assert cut.tokens == ask(student, [text], cut.tokens)[0].tokens
+        assert cut.text + stop in ask(student, [text], cut.tokens)[0].text
 
 
 def test_a_prefill_begins_the_answer_and_is_no_part_of_it(student):

@@ -24,6 +24,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 _PREFILL_TOKENS = 1024  # at once: more does not fit the processor's own caches
 _SHARED_TOKENS = 64  # a common beginning of fewer tokens is not worth its bookkeeping
 _REFILL = 4  # new prompts join when a quarter of the rows is free
+_TIE = 1e-3  # float32 logits of one row differ by less than a tenth of this from batch to batch
 Ids = Sequence[int]
 
 
@@ -164,10 +165,10 @@ class _Decoding:
     def __init__(self, model: Any, prompts: Sequence[Ids], max_new_tokens: int, token_budget: int) -> None:
         self.model, self.prompts, self.max_new_tokens = model, prompts, max_new_tokens
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        longest = max(map(len, prompts))
-        rows = max(1, min(len(prompts), token_budget // (longest + max_new_tokens)))
-        room = max_new_tokens * (1 if rows == len(prompts) else 2)  # spare columns, so that rows are seldom moved
-        self.window = _Window(rows, longest + room)
+        columns = max(map(len, prompts)) + max_new_tokens
+        if token_budget // columns < len(prompts):
+            columns += max_new_tokens  # the last to join a row that is nearly done need as much again
+        self.window = _Window(max(1, min(len(prompts), token_budget // columns)), columns)
         self.layers = [_Layer(self.window) for _ in range(model.config.get_text_config().num_hidden_layers)]
         self.cache = Cache(layers=list(self.layers))
         self.live: list[_Row] = []
@@ -248,6 +249,8 @@ class _Decoding:
             _run(self.model, torch.tensor([list(shared)]), None, None, Cache(layers=list(layers)))
             self.beginning = (shared, [(layer.keys, layer.values) for layer in layers])
         for layer, (keys, values) in zip(self.layers, self.beginning[1], strict=True):
+            if keys is None:  # a layer that reads another one's
+                continue
             if not layer.is_initialized:
                 layer.lazy_initialization(keys, values)
             for number, row in enumerate(rows, first):
@@ -268,7 +271,21 @@ class _Decoding:
         columns = torch.arange(self.window.left, column + ids.shape[1])
         mask = (columns[None] >= starts[:, None]).long()
         positions = (columns[None, -ids.shape[1] :] - starts[:, None]).clamp(min=0)
-        return _run(self.model, ids, mask, positions, self.cache)
+        return self._choose(_run(self.model, ids, mask, positions, self.cache), self.live[rows])
+
+    def _choose(self, logits: Tensor, rows: Sequence[_Row]) -> Tensor:
+        """The most likely tokens. Where two nearly tie, the row is run alone, so that its company changes no answer.
+
+        A matrix product rounds otherwise when it has other rows. In half precision ties are too many for this.
+        """
+        if self.model.dtype != torch.float32:
+            return logits.argmax(-1).cpu()
+        best, words = logits.topk(2)
+        tokens = words[:, 0].cpu()
+        for number in (best[:, 0] - best[:, 1] < _TIE).nonzero()[:, 0].tolist():
+            text = [*self.prompts[rows[number].place], *rows[number].tokens]
+            tokens[number] = _run(self.model, torch.tensor([text]), None, None, None)[0].argmax()
+        return tokens
 
     def _make_room(self, longest: int) -> None:
         """Move the live rows, so that a prompt of `longest` tokens fits in front of `end` and its answer behind it."""
@@ -308,18 +325,19 @@ class _Decoding:
                 yield layer.values
 
 
-def _run(model: Any, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache) -> Tensor:
+def _run(model: Any, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None) -> Tensor:
+    """The logits behind each row's last token, (rows, words)."""
     device = model.device
     output = model(
         input_ids=ids.to(device),
         attention_mask=None if mask is None else mask.to(device),
         position_ids=None if positions is None else positions.to(device),
         past_key_values=cache,
-        use_cache=True,
+        use_cache=cache is not None,
         logits_to_keep=1,
     )
-    tokens: Tensor = output.logits[:, -1].argmax(-1)
-    return tokens.cpu()
+    logits: Tensor = output.logits[:, -1]
+    return logits
 
 
 def _in_families(prompts: Sequence[Ids]) -> list[tuple[Ids, int]]:

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from errata.model.base import TOO_LONG, Answer, Weights, fingerprint_folder
 from errata.records import Prompt
 
 _CACHE_SHARE = {"cpu": 0.25, "cuda": 0.6}  # of the free memory, for keys and values
-_MOST_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 21}
+_MOST_TOKENS = {"cpu": 1 << 17, "cuda": 1 << 21}
 log = logging.getLogger("errata")
 
 
@@ -181,7 +180,7 @@ class HF:
     def _answer(self, tokens: list[int], stopped: bool, stop: Sequence[str]) -> Answer:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         cuts = [text.index(word) for word in stop if word in text]
-        return Answer(text[: min(cuts)] if cuts else text, stopped, tokens=len(tokens) + stopped)
+        return Answer(text[: min(cuts)] if cuts else text, stopped, tokens=len(tokens) + (stopped and not cuts))
 
     def _ends(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         """Whether a row's newest tokens complete a stop string; a token is at least a byte, so few need be decoded."""
@@ -199,18 +198,17 @@ class HF:
         return context
 
     def _affordable(self) -> int:
-        """Tokens whose keys and values take a share of the free memory."""
+        """Tokens whose keys and values take a share of the available memory (the system's file cache gives way)."""
+        import psutil
         import torch
 
         from errata.model.decoding import bytes_per_token
 
-        kind = self._model.device.type
-        if kind == "cuda":
-            free = torch.cuda.mem_get_info(self._model.device)[0]
-        else:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        device = self._model.device
+        kind = device.type
+        free = torch.cuda.mem_get_info(device)[0] if kind == "cuda" else psutil.virtual_memory().available
         tokens = int(_CACHE_SHARE.get(kind, 0.25) * free) // bytes_per_token(self._model)
-        return max(1024, min(tokens, _MOST_TOKENS.get(kind, 1 << 16)))
+        return max(1024, min(tokens, _MOST_TOKENS.get(kind, 1 << 17)))
 
     @cached_property
     def _devices(self) -> list[str]:
