@@ -249,9 +249,7 @@ class _Pickler(pickle.Pickler):
         kind, channel = type(value), self.channel
         if kind in _PLAIN:
             return NotImplemented
-        if isinstance(value, type) and (
-            (value in _PLAIN and _is_builtin(value)) or (channel.trusted and _is_builtin(value))
-        ):
+        if isinstance(value, type) and (value in _PLAIN or (channel.trusted and _is_builtin(value))):
             return NotImplemented
         if kind is _FUNCTION and value in _HELPERS:
             return NotImplemented

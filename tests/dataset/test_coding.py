@@ -73,7 +73,7 @@ BODIES = [
     ("```python\nimport math\ndef root(n):\n    return 1\n    # end\n```\nThat is it.", "    return 1\n    # end"),
     ("```\ndef helper():\n    pass\n\ndef root(n):\n    return 1\n```", "    return 1"),
     ("def root(n):\n    return 1\n\n    return 2\nprose", "    return 1\n\n    return 2"),
-    ("def root(n):\nif n:\n    return 1", "if n:"),
+    ("def root(n):\nif n:\nreturn 1", "if n:"),
     ("def other(n):\n    return 1\nprose", "    return 1"),
     ("no code\nat all", "    no code\n    at all"),
     ("```python\ndef root(n):\n    return 1\n", "    return 1"),  # the block is not closed

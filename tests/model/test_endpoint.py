@@ -1,12 +1,12 @@
 """A student behind a real server on loopback, which misbehaves on request (see `tests/instructor/test_openai.py`)."""
 
 import pytest
+from tests.instructor.test_openai import KEY, Server
 
 from errata.errors import ModelError
 from errata.model.base import TOO_LONG
 from errata.model.endpoint import EndpointStudent
 from errata.records import Prompt
-from tests.instructor.test_openai import KEY, Server
 
 
 @pytest.fixture
