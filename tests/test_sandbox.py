@@ -117,7 +117,7 @@ HOSTILE = {
             frame = sys._getframe()
             while frame:
                 for value in [*frame.f_locals.values(), *frame.f_globals.values()]:
-                    if 'def check' in str(value) or 'check' in frame.f_globals: return 'REACHED'
+                    if '730168' + '429' in str(value) or 'check' in frame.f_globals: return 'REACHED'
                 frame = frame.f_back
     """,
     "gc walk": """
@@ -143,7 +143,7 @@ HOSTILE = {
                 first, last = (int(part, 16) for part in line.split()[0].split('-'))
                 if 'r' in line.split()[1] and last - first < 10**8:
                     memory = open('/proc/self/mem', 'rb'); memory.seek(first)
-                    if b'def check' in memory.read(last - first): return 'REACHED'
+                    if b'730168' + b'429' in memory.read(last - first): return 'REACHED'
     """,
     "other processes' memory": """
         import os
@@ -347,10 +347,6 @@ TESTS_OF = {
     "a pickle that changes a class": "def check(candidate):\n    assert candidate(1) == 5\n",
     "endless generator": "def check(candidate):\n    assert list(candidate(1)) == []\n",
 }
-NEEDS_FILES = {name for name in HOSTILE if "elsewhere" in name} | {
-    "writing to home", "links out of the folder", "the passwords", "own memory", "other processes' memory",
-    "the parent's environment", "command lines of others",
-}  # fmt: skip
 
 
 @LINUX
@@ -391,8 +387,11 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
             programs.append(program(code, TESTS_OF.get(name, CHECK)))
         outcomes = dict(zip(names, sandbox.run_all(programs), strict=True))
         passed = [name for name, outcome in outcomes.items() if outcome.status == "passed"]
-        reached = {name: outcome.detail for name, outcome in outcomes.items() if "REACHED'" in outcome.detail.split("gave")[-1]}
-        allowed = {"new namespaces"} if "seccomp" in without else set()  # harmless: it stays within its walls
+        reached = {
+            name: outcome.detail for name, outcome in outcomes.items() if "REACHED'" in outcome.detail.split("gave")[-1]
+        }
+        # harmless to others: it stays within its walls, or takes from its own tester
+        allowed = {"new namespaces", "limits of others"} if "seccomp" in without else set()
         assert not passed
         assert not reached.keys() - allowed, reached
         left = sandbox_processes()
@@ -539,7 +538,7 @@ HONEST = {
     ),
     "an object of the setup": (
         "class Pair:\n def __init__(s, a, b): s.a, s.b = a, b\n def total(s): return s.a + s.b\ndef f(x): return [p.total() for p in x]",
-        "assert candidate([Pair(1, 2), Pair(3, Pair)]) == [3, 7] if False else candidate([Pair(1, 2)]) == [3]",
+        "assert candidate([Pair(1, 2), Pair(3, 4)]) == [3, 7]",
         "class Pair:\n def __init__(s, a, b): s.a, s.b = a, b",
     ),
     "a helper of the setup": ("def f(x): return -x", "assert helper(candidate(3)) == 9", "def helper(x): return x * x"),
@@ -602,13 +601,16 @@ def test_honest_programs_pass(without):
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_honest_programs_pass_in_one_process_too(name):
-    one = checked(*HONEST[name])
-    namespace = {}
-    exec(compile(one.setup, "<setup>", "exec") if "setup that is no" not in name and "failing" not in name else "", namespace)
-    exec(compile(one.code, "<program>", "exec"), namespace)
+def test_honest_programs_pass_in_one_process_too(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sys.stdout", sys.stdout)
+    one, namespace = checked(*HONEST[name]), {}
+    if name not in ("a setup that is no Python", "a failing setup"):
+        exec(one.setup, namespace)
+    exec(compile(one.code, "<program>", "exec", dont_inherit=True), namespace)
     exec(one.tests, namespace)
-    assert callable(namespace["check"])
+    namespace["check"](namespace["f"])
 
 
 def test_what_fails_is_told_with_its_line():
@@ -627,8 +629,9 @@ def test_a_worker_that_dies_is_replaced():
         thread = threading.Thread(target=lambda: results.extend(sandbox.run_all(slow)))
         thread.start()
         time.sleep(0.5)
-        for worker in list(sandbox._started):
-            os.kill(worker._process.pid, signal.SIGKILL)
+        for pid in sandbox_processes():
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
         thread.join()
         assert [outcome.status for outcome in results] == ["killed"]
         assert [outcome.status for outcome in sandbox.run_all([good] * 4)].count("passed") >= 3
@@ -680,12 +683,15 @@ def alive(pid):
         return False
 
 
-@pytest.mark.skipif(not HUMANEVAL.is_file(), reason="the real HumanEval file is not beside this checkout (or in ERRATA_DATA)")
+@pytest.mark.skipif(
+    not HUMANEVAL.is_file(), reason="the real HumanEval file is not beside this checkout (or in ERRATA_DATA)"
+)
 def test_humanevals_own_solutions_pass():
     items = [json.loads(line) for line in HUMANEVAL.read_text().split("\n") if line]
     assert len(items) == 164
     programs = [
-        Program(item["prompt"] + item["canonical_solution"], item["prompt"], item["test"], item["entry_point"]) for item in items
+        Program(item["prompt"] + item["canonical_solution"], item["prompt"], item["test"], item["entry_point"])
+        for item in items
     ]
     with Sandbox(Limits(wall_s=10), workers=2) as sandbox:
         outcomes = list(sandbox.run_all(programs))

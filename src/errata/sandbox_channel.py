@@ -36,7 +36,7 @@ def _maker(kind: type) -> Callable[..., Any]:
     return kind if kind.__module__ == "builtins" else lambda *args: kind(*args)
 
 
-_NAMED = {(kind.__module__, kind.__qualname__): _maker(kind) for kind in _PLAIN}
+_NAMED = {(kind.__module__, kind.__qualname__): _maker(kind) for kind in _PLAIN} | {("builtins", "Ellipsis"): ...}
 
 
 class Over(BaseException):
@@ -247,7 +247,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         """How anything that is not a plain number, text or container crosses."""
         kind, channel = type(value), self.channel
-        if kind in _PLAIN:
+        if kind in _PLAIN or value is ...:
             return NotImplemented
         if isinstance(value, type) and (value in _PLAIN or (channel.trusted and _is_builtin(value))):
             return NotImplemented

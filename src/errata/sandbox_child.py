@@ -68,8 +68,9 @@ class Zygote:
         """Serve one program after the other until the main process hangs up."""
         waiting = select.poll()
         waiting.register(0, select.POLLIN)
-        while waiting.poll()[0][1] & select.POLLIN and self.serve():
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            while waiting.poll()[0][1] & select.POLLIN and self.serve():
+                pass
         if not self.namespaces:
             remove(self.folder)
 

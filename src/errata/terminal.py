@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -34,11 +34,23 @@ def log_to_terminal() -> None:
     if sys.stderr.isatty():
         handler = RichHandler(console=console(stderr=True), show_path=False, show_level=False, log_time_format="[%X]")
     else:
-        handler = logging.StreamHandler()
+        handler = _ToStderr()
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", "%X"))
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addHandler(handler)
+
+
+class _ToStderr(logging.StreamHandler):
+    """Writes to what is standard error now, not when it was made."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        pass
 
 
 class Advance(Protocol):
