@@ -99,18 +99,21 @@ class _Worker:
 
     def __init__(self, limits: Limits, without: frozenset[str]) -> None:
         self._wall_s, self._rest = limits.wall_s, b""
-        settings = {
+        settings: dict[str, Any] = {
             "limits": {**asdict(limits), "cpu_s": limits.cpu_s or int(limits.wall_s) + 2},
             "without": sorted(without),
         }
         source = str(Path(__file__).resolve().parents[1])
         # -P, -s, -S and an empty environment isolate like -I, which would forbid the fixed hash seed
         command = [sys.executable, "-P", "-s", "-S", "-B", "-W", "ignore", "-c", _START.format(source)]
+        theirs, self._tests = os.pipe()
+        settings |= {"folder": tempfile.gettempdir(), "tests": theirs}
         self._process = subprocess.Popen(
-            [*command, json.dumps(settings | {"folder": tempfile.gettempdir()})],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            [*command, json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, pass_fds=[theirs],
             env={"PYTHONHASHSEED": "0"}, cwd="/", start_new_session=True,
         )  # fmt: skip
+        os.close(theirs)
         self._folder = ""
         try:
             hello = self._line(time.monotonic() + _START_S)
@@ -127,8 +130,8 @@ class _Worker:
         code = {"code": program.code, "entry_point": program.entry_point}
         rest = {"nonce": nonce, "setup": program.setup, "tests": program.tests, "entry_point": program.entry_point}
         try:
-            for part in (code, rest):
-                write_frame(self._process.stdin.fileno(), json.dumps(part).encode())
+            for line, part in ((self._process.stdin.fileno(), code), (self._tests, rest)):
+                write_frame(line, json.dumps(part).encode())
         except OSError as error:
             raise _WorkerError(str(error)) from error
         until, verdict = time.monotonic() + self._wall_s + _ANSWER_S, None
@@ -141,6 +144,7 @@ class _Worker:
         """End the process; all that it started ends with it."""
         self._process.kill()
         self._process.communicate()
+        os.close(self._tests)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 

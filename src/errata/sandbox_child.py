@@ -22,13 +22,14 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from errata import sandbox_walls as walls
-from errata.sandbox_channel import Channel, Over, read_frame, write_frame
+from errata.sandbox_channel import Channel, Over, read_frame
 
 COMMON = (
     "abc array base64 bisect calendar cmath collections collections.abc copy csv dataclasses datetime decimal enum "
     "fractions functools hashlib heapq inspect io itertools json logging math numbers operator pathlib random re statistics "
     "string struct textwrap threading time traceback types typing unicodedata urllib.parse uuid zlib"
 )
+CODE, TESTS = 0, 7  # descriptors of the lines from the main process; a candidate closes the second before it runs
 GRACE_S = 0.5  # what a tester has beyond the wall time to say by itself that the time is over
 
 
@@ -37,6 +38,7 @@ class Zygote:
 
     def __init__(self, limits: dict[str, Any], without: list[str], folder: str) -> None:
         self.limits, self.without = limits, without
+        self.dying: list[int] = []
         number = 1_000_000_000 + os.getpid()
         self.namespaces = walls.LINUX and "namespaces" not in without
         if self.namespaces:
@@ -67,15 +69,15 @@ class Zygote:
     def work(self) -> None:
         """Serve one program after the other until the main process hangs up."""
         waiting = select.poll()
-        waiting.register(0, select.POLLIN)
+        waiting.register(CODE, select.POLLIN)
         with contextlib.suppress(BrokenPipeError):
-            while waiting.poll()[0][1] & select.POLLIN and self.serve():
+            while self.next(waiting) & select.POLLIN and self.serve():
                 pass
         if not self.namespaces:
             remove(self.folder)
 
     def serve(self) -> bool:
-        """Fork a tester and wait for its end; False if it left the line from the main process in disorder."""
+        """Fork a tester and wait for its end; False if it left the lines from the main process in disorder."""
         watch, life = os.pipe()
         scratch = self.folder if self.namespaces else tempfile.mkdtemp(dir=self.folder)
         if not self.namespaces and self.user != os.getuid():
@@ -86,32 +88,35 @@ class Zygote:
             os.close(watch)
             self.run(life, scratch)
         os.close(life)
-        ended, in_order = self.watch(watch, started + self.limits["wall_s"] + GRACE_S)
+        ended = self.watch(watch, started + self.limits["wall_s"] + GRACE_S)
         os.close(watch)
         os.kill(tester, signal.SIGKILL)
-        _, status = os.waitpid(tester, 0)
-        if not self.namespaces:
+        if self.namespaces:  # the kernel kills the rest; it is reaped when there is time
+            self.dying.append(tester)
+        else:
             kill_orphans(tester)
             remove(scratch)
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        over = ("killed", f"the tester ended by signal {number}") if ended else ("timeout", _timeout(self.limits))
+        unread = select.poll()
+        unread.register(CODE, select.POLLIN)
+        unread.register(TESTS, select.POLLIN)
+        over = ("killed", "the tester died") if ended else ("timeout", _timeout(self.limits))
+        in_order = not unread.poll(0)
         os.write(1, json.dumps({"over": over}).encode() + b"\n")
         return in_order
 
-    def watch(self, descriptor: int, until: float) -> tuple[bool, bool]:
-        """Wait until the tester ends, the time is over or the main process is gone: whether it ended, and read its tests."""
-        waiting, in_order = select.poll(), False
+    def watch(self, descriptor: int, until: float) -> bool:
+        """Wait until the tester ends (True), the time is over, or the main process is gone."""
+        waiting = select.poll()
         waiting.register(descriptor, select.POLLIN)
-        waiting.register(0, 0)
-        while (left := until - time.monotonic()) > 0:
-            events = dict(waiting.poll(left * 1000))
-            if descriptor in events:
-                if not os.read(descriptor, 1):
-                    return True, in_order
-                in_order = True
-            elif events:
-                return False, False
-        return False, in_order
+        waiting.register(CODE, 0)
+        return descriptor in dict(waiting.poll(max(0.0, until - time.monotonic()) * 1000))
+
+    def next(self, waiting: select.poll) -> int:
+        """Wait for the next event on a line; where none comes soon, see to those that were killed."""
+        events = waiting.poll(5)
+        while self.dying and (not events or len(self.dying) > 8):
+            os.waitpid(self.dying.pop(), 0)
+        return (events or waiting.poll())[0][1]
 
     def run(self, life: int, scratch: str) -> NoReturn:
         """The tester's process, and the candidate's."""
@@ -133,20 +138,22 @@ class Zygote:
             os.close(from_tester[0])
             os.close(to_tester[1])
             self.confine(rules)
-            Tester(Channel(to_tester[0], from_tester[1], True, lambda: how_it_ended(child)), self.limits).run(life)
+            Tester(Channel(to_tester[0], from_tester[1], True, lambda: how_it_ended(child)), self.limits).run()
         finally:
             os._exit(1)
 
     def candidate(self, read: int, write: int, rules: int) -> NoReturn:
         """The student's code, with nothing in reach but two pipes to the tester."""
         try:
-            task = json.loads(read_frame(0) or b"{}")
-            write_frame(write, b"")
-            self.confine(rules)
+            os.close(TESTS)
+            task = json.loads(read_frame(CODE) or b"{}")
             nothing = os.open("/dev/null", os.O_RDWR)
-            for target, source in ((0, nothing), (1, nothing), (2, nothing), (10, read), (11, write), (3, 10), (4, 11)):
+            for target, source in ((0, nothing), (1, nothing), (2, nothing), (100, read), (101, write)):
                 os.dup2(source, target)
-            os.closerange(5, 256)
+            self.confine(rules)
+            os.dup2(100, 3)
+            os.dup2(101, 4)
+            os.closerange(5, 1024)
             channel = Channel(3, 4, False, lambda: Over("exited", ""))
             channel.reply(lambda: load(task["code"], task["entry_point"], channel.namespace), [])
             channel.serve_forever()
@@ -184,16 +191,13 @@ class Tester:
         self.channel, self.limits = channel, limits
         self.tests = ""
 
-    def run(self, life: int) -> None:
+    def run(self) -> None:
         """Read the tests, run them, write the verdict, marked with the word that only we and the main process know."""
         signal.signal(signal.SIGALRM, self.time_is_over)
         signal.setitimer(signal.ITIMER_REAL, self.limits["wall_s"], 0.05)
         nonce = ""
         try:
-            if read_frame(self.channel.read) is None:
-                raise self.channel.gone()
-            task = json.loads(read_frame(0) or b"{}")
-            os.write(life, b"r")
+            task = json.loads(read_frame(TESTS) or b"{}")
             nonce = task["nonce"]
             verdict = self.judge(task)
         except Over as over:
@@ -333,6 +337,9 @@ def remove(folder: str) -> None:
 def main() -> None:
     """Become a zygote, say so, and work."""
     settings = json.loads(sys.argv[1])
+    os.dup2(settings["tests"], TESTS)
+    if settings["tests"] != TESTS:
+        os.close(settings["tests"])
     sys.argv[:] = ["program"]
     os.environ.clear()
     zygote = Zygote(settings["limits"], settings["without"], settings["folder"])

@@ -105,7 +105,7 @@ def enter_namespaces() -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             Path("/proc/self", name).write_text(text)
     if inside := os.fork():
-        os.closerange(0, 3)
+        os.closerange(0, 64)
         _, status = os.waitpid(inside, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 127)
     die_with_parent()
