@@ -219,8 +219,9 @@ class Channel:
         return type(error).__name__, base, args if len(args) == len(error.args) else [text], text[:2000], line
 
     def _rebuilt(self, name: str, base: str, args: list[Any], text: str, line: int) -> BaseException:
-        kind = self.namespace.get(name, getattr(builtins, base, None))
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        known = [self.namespace.get(name), getattr(builtins, base, None)]
+        kind = next((kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception)), None)
+        if kind is None:
             if not self.trusted:
                 return Exception(text)
             return Over("exited", f"the program raised {name}: {text}" if text else f"the program raised {name}")
