@@ -20,8 +20,9 @@ NEEDS = {
     ("model", "endpoint"): ["model.model=m"],
     ("tracking", "wandb"): [],
     ("dataset", "bbh"): ["dataset.bbh.shots=0"],
+    ("dataset", "lm_eval"): ["dataset.lm_eval.limit=5"],
 }
-TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh")
+TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh", "lm_eval")
 ASKED_ONLY = (*TEST_ONLY, "recorded", "endpoint")
 GATES = "gate=[answer,length,duplicate,leak]"
 OPTIONS = [

@@ -359,7 +359,7 @@ def what_other_tests_left_open():
     OTHERS.update(sandbox_processes())
 
 
-def new_processes(number=0):
+def new_processes(number):
     """Sandbox processes that were not there before the test, once no more than that many are left: dying takes a moment."""
     until = time.monotonic() + 5
     while len(found := sandbox_processes() - OTHERS) > number and time.monotonic() < until:
@@ -422,7 +422,7 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
         assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
         assert not Path("/root/errata_canary").exists()
         assert all(not list(folder.iterdir()) for folder in (tmp_path / "temp").iterdir())
-    assert not new_processes() & left
+    assert not new_processes(0) & left
     assert not list((tmp_path / "temp").iterdir())
 
 
@@ -647,7 +647,7 @@ def test_a_worker_that_dies_is_replaced():
         thread = threading.Thread(target=lambda: results.extend(sandbox.run_all(slow)))
         thread.start()
         time.sleep(0.5)
-        for pid in new_processes():
+        for pid in sandbox_processes() - OTHERS:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
                 os.kill(pid, signal.SIGKILL)
         thread.join()

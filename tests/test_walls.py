@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "command": GROUND | PROTOCOLS | {"setup", "improve", "plan", "report", "stage"},
     "cli": GROUND | {"config", "setup", "command", "report"},
 }
-EXCEPTIONS = {("instructor/tutor", "dataset")}  # the tutor plays a teacher of `arithmetic`
+EXCEPTIONS = {
+    ("instructor/tutor", "dataset"),  # it plays a teacher of `arithmetic`
+    ("dataset/lm_eval", "model"),  # the harness scores with the model itself
+}
 
 
 def imports(path):

@@ -45,7 +45,7 @@ def evaluate(setup: Setup) -> None:
                 inputs = attempt_inputs(student, dataset, questions[name])
                 stage = folder.stage(f"iteration_{iteration}/{name}/{settings.split}", **inputs)
                 attempts = answer_and_grade(stage, student, dataset, questions[name])
-                tracker.summarise({f"{settings.split}/{name}": sum(a.correct for a in attempts) / len(attempts)})
+                tracker.summarise({f"{settings.split}/{name}": sum(a.value for a in attempts) / len(attempts)})
     report(setup.folder)
 
 

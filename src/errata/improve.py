@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errata.dataset.base import Dataset
+from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.gate.base import Context
 from errata.ledger import Ledger
@@ -144,7 +144,7 @@ class Run:
         """Accuracy on the untouched test splits."""
         for name in self.setup.tested:
             attempts = self.attempts(student, name, "test", iteration)
-            accuracy = sum(attempt.correct for attempt in attempts) / len(attempts)
+            accuracy = sum(attempt.value for attempt in attempts) / len(attempts)
             self.tracker.log({f"test/{name}": accuracy, "iteration": iteration})
             self.tracker.summarise({f"test/{name}": accuracy})
 
@@ -160,11 +160,12 @@ class Run:
         self.tracker.log({f"stage/{step}/{key}": value for key, value in flat.items()} | {"iteration": iteration})
 
 
-def attempt_inputs(student: Model, dataset: Dataset, questions: list[Question]) -> dict[str, Any]:
+def attempt_inputs(student: Model, dataset: Dataset | Examiner, questions: list[Question]) -> dict[str, Any]:
     """What decides the outcome of an evaluation."""
     return {
         "model": student.fingerprint,
         "dataset": result_changing(dataset),
+        "protocol": dataset.protocol,
         "questions": _digest(questions),
     }
 

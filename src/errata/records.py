@@ -95,6 +95,11 @@ class Attempt:
         """The question's id: one attempt a question, stage and iteration."""
         return self.question.id
 
+    @property
+    def value(self) -> float:
+        """What is averaged: the score, or 1 for right and 0 for wrong."""
+        return float(self.correct) if self.score is None else self.score
+
 
 @dataclass(frozen=True)
 class Case:

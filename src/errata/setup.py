@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from errata.config import SCHEMAS
-from errata.dataset.base import Dataset
+from errata.dataset.base import Dataset, Examiner, no_weights
 from errata.errors import ConfigError
 from errata.gate.base import Gate
 from errata.instructor.base import Instructor
@@ -101,6 +101,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         if component is not None:
             problems += component.problems()
     known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
+    if model is None or not model.trains:
+        problems += [no_weights(name) for name, dataset in known.items() if isinstance(dataset, Examiner)]
     if command == "improve":
         problems += _improve_problems(
             model, known, {name: dataset for name, dataset in tests.items() if dataset is not None}
@@ -114,7 +116,8 @@ def check(command: str, composed: DictConfig) -> Setup:
     if "dataset" in composed and not composed.dataset:
         problems.append("dataset is empty: name at least one, dataset=[arithmetic]")
     if strategy is not None:
-        problems += strategy.problems({name: dataset.layout for name, dataset in known.items()})
+        layouts = {name: dataset.layout for name, dataset in known.items() if not isinstance(dataset, Examiner)}
+        problems += strategy.problems(layouts)
     if instructor is not None:
         problems += instructor.problems(list(datasets))
         if settings is not None and not instructor.sends and not ledger_file(settings).is_file():

@@ -4,11 +4,12 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from errata.dataset.source import Record, local_file, read_file, read_hub, snippet
 from errata.errors import DataError
-from errata.records import Parsed, Prompt, Question, Verdict
+from errata.records import Attempt, Parsed, Prompt, Question, Verdict
 
 log = logging.getLogger("errata")
 PAPER, CORRECTED = "paper", "corrected"
@@ -75,6 +76,44 @@ class Dataset(Protocol):
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
         """The (reason, evidence) why a worked solution cannot be trusted, or None."""
         ...
+
+
+@runtime_checkable
+class Examiner(Protocol):
+    """A benchmark for testing only that asks and scores by itself, on the model in memory (lm-eval)."""
+
+    name: str
+    needs_weights: bool
+
+    @property
+    def protocol(self) -> str:
+        """Whose prompts and rules these are."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings, found without reading any data."""
+        ...
+
+    def has(self, split: str) -> bool:
+        """Whether the benchmark has such a split."""
+        ...
+
+    def load(self, split: str) -> list[Question]:
+        """The questions of the test split."""
+        ...
+
+    def wall(self) -> list[Question]:
+        """Every question of the test split, whatever the run's limits."""
+        ...
+
+    def attempts(self, model: Any, questions: Sequence[Question], folder: Path) -> Iterator[list[Attempt]]:
+        """Scored attempts, in portions; `folder` is its own for what must outlive a kill (files named `*.journal`)."""
+        ...
+
+
+def no_weights(name: str) -> str:
+    """Why a student that can only be asked has no scores here."""
+    return f"dataset {name} scores by the model's own probabilities: it needs a model whose weights are at hand (model=hf)"
 
 
 @dataclass
@@ -196,8 +235,6 @@ class FileBenchmark(Benchmark):
     def problems(self) -> list[str]:
         """What is wrong with the settings: a missing folder above all."""
         found = super().problems()
-        from pathlib import Path
-
         if not Path(self.path).expanduser().exists() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.path):
             found.append(f"dataset.{self.name}.path is {self.path!r}: no such file or folder, and no hub id (org/name)")
         for mapping in (self.splits, self.files, self.counts):

@@ -74,6 +74,12 @@ class HF:
             found.append(f"model.path is {self.path!r}: no such folder, and no hub id (org/name) either")
         return found
 
+    def on_one_device(self) -> "HF":
+        """The same model where there is one device; else one of its own on the first of them."""
+        if len(self._devices) == 1:
+            return self
+        return HF(self.path, self.adapter, self.dtype, self._devices[0], self.token_budget, self.stop_tokens)
+
     def with_weights(self, weights: Weights) -> "HF":
         """A model of the same settings on other weights."""
         return HF(weights.base, weights.adapter, self.dtype, self.device, self.token_budget, self.stop_tokens)
@@ -101,6 +107,11 @@ class HF:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token_id = end
         return tokenizer
+
+    @property
+    def network(self) -> Any:
+        """The transformers model, once it is loaded."""
+        return self._model
 
     def load(self) -> Self:
         """Put weights and adapter in memory, on the device."""
@@ -136,10 +147,15 @@ class HF:
 
             yield from answer_on(self, self._devices, prompts, max_new_tokens, stop)
             return
-        ids = [self._prompt_ids(prompt) for prompt in prompts]
+        yield from self.complete([self._prompt_ids(prompt) for prompt in prompts], max_new_tokens, stop)
+
+    def complete(
+        self, ids: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()
+    ) -> Iterator[tuple[int, Answer]]:
+        """Like `answers`, from token ids as they are, without a chat template; on one device."""
         context = self._context
         fitting = [place for place, prompt in enumerate(ids) if context is None or len(prompt) < context]
-        for place in sorted(set(range(len(prompts))) - set(fitting)):
+        for place in sorted(set(range(len(ids))) - set(fitting)):
             yield place, Answer("", False, TOO_LONG)
         for tokens, place, stopped in self._generated(ids, fitting, max_new_tokens, stop):
             yield place, self._answer(tokens, stopped, stop)

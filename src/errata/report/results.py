@@ -63,7 +63,7 @@ def collect(run: Path) -> dict[str, Any]:
 
 def scores(attempts: Sequence[Attempt]) -> dict[str, float]:
     """Each attempt's score by its question's id: 1 or 0, or the benchmark's own measure."""
-    return {attempt.id: float(attempt.correct) if attempt.score is None else attempt.score for attempt in attempts}
+    return {attempt.id: attempt.value for attempt in attempts}
 
 
 def last_scores(run: Path) -> dict[str, dict[str, float]]:

@@ -4,11 +4,11 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from errata.dataset.base import Dataset
+from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Attempt, Question
@@ -20,7 +20,7 @@ _FLUSH_S = 0.2
 log = logging.getLogger("errata")
 
 
-def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Question]) -> list[Attempt]:
+def evaluate(stage: Stage, model: Model, dataset: Dataset | Examiner, questions: Sequence[Question]) -> list[Attempt]:
     """Let the model answer every question greedily, and grade the answers.
 
     Each attempt is written as it is graded, and a killed stage goes on with the questions that have none. Attempts come back
@@ -38,34 +38,20 @@ def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Q
     unanswered: Counter[str] = Counter()
     if pending:
         model.load()
-        twins = _twins(questions)
-        prompts = [replace(prompt, twin=twins[prompt.id]) for prompt in dataset.prompts(pending)]
-        grading: list[Future[Attempt]] = []
-        flushed = time.monotonic()
-        with bar(stage.name, len(questions), len(done)) as advance, ThreadPoolExecutor(os.cpu_count()) as graders:
+        with bar(stage.name, len(questions), len(done)) as advance:
 
-            def flush(wait: bool) -> None:
-                ready = {future for future in grading if wait or future.done()}
-                attempts = [future.result() for future in grading if future in ready]
-                grading[:] = [future for future in grading if future not in ready]
-                if attempts:
-                    journal.append(attempts)
-                    done.update((attempt.id, attempt) for attempt in attempts)
-                    right = sum(attempt.correct for attempt in done.values())
-                    advance(len(attempts), f"{right / len(done):.1%} right")
+            def keep(attempts: Sequence[Attempt]) -> None:
+                journal.append(attempts)
+                done.update((attempt.id, attempt) for attempt in attempts)
+                advance(len(attempts), f"{sum(attempt.correct for attempt in done.values()) / len(done):.1%} right")
 
-            try:
-                for place, answer in model.answers(prompts, dataset.max_new_tokens, dataset.stop):
-                    if answer.failure is not None and answer.failure != TOO_LONG:
-                        unanswered[answer.failure] += 1
-                        advance(1)
-                        continue
-                    grading.append(graders.submit(grade, dataset, pending[place], answer))
-                    if time.monotonic() - flushed > _FLUSH_S:
-                        flush(wait=False)
-                        flushed = time.monotonic()
-            finally:  # what was answered is kept, whatever ends the work
-                flush(wait=True)
+            if isinstance(dataset, Examiner):
+                for attempts in dataset.attempts(model, pending, stage.folder):
+                    keep(attempts)
+            else:
+                for failure in _ask(model, dataset, pending, _twins(questions), keep):
+                    unanswered[failure] += 1
+                    advance(1)
 
     if not done:
         why = ", ".join(f"{reason} ({number})" for reason, number in unanswered.most_common(3))
@@ -78,6 +64,39 @@ def evaluate(stage: Stage, model: Model, dataset: Dataset, questions: Sequence[Q
         counts |= {"left out": sum(unanswered.values()), "reasons": dict(unanswered)}
     stage.finish(counts, attempts=attempts)
     return attempts
+
+
+def _ask(
+    model: Model,
+    dataset: Dataset,
+    questions: Sequence[Question],
+    twins: Mapping[str, int],
+    keep: Callable[[Sequence[Attempt]], None],
+) -> Iterator[str]:
+    """Ask all the questions, grade beside the asking, and keep what is graded; yields why a question was not answered."""
+    prompts = [replace(prompt, twin=twins[prompt.id]) for prompt in dataset.prompts(questions)]
+    grading: list[Future[Attempt]] = []
+
+    def flush(wait: bool) -> None:
+        ready = {future for future in grading if wait or future.done()}
+        attempts = [future.result() for future in grading if future in ready]
+        grading[:] = [future for future in grading if future not in ready]
+        if attempts:
+            keep(attempts)
+
+    with ThreadPoolExecutor(os.cpu_count()) as graders:
+        flushed = time.monotonic()
+        try:
+            for place, answer in model.answers(prompts, dataset.max_new_tokens, dataset.stop):
+                if answer.failure is not None and answer.failure != TOO_LONG:
+                    yield answer.failure
+                    continue
+                grading.append(graders.submit(grade, dataset, questions[place], answer))
+                if time.monotonic() - flushed > _FLUSH_S:
+                    flush(wait=False)
+                    flushed = time.monotonic()
+        finally:  # what was answered is kept, whatever ends the work
+            flush(wait=True)
 
 
 def _twins(questions: Sequence[Question]) -> dict[str, int]:
