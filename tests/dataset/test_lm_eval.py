@@ -167,7 +167,7 @@ def test_what_cannot_be_is_said_in_one_error(tasks, tiny_model, tmp_path, monkey
     assert "has no train split to take errors from" in capsys.readouterr().err
 
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    assert "pip install 'errata[lm_eval]'" in problems()[0]
+    assert "pip install 'errata[lmeval]'" in problems()[0]
 
 
 @pytest.mark.slow

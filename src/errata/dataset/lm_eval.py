@@ -22,7 +22,7 @@ from errata.model.hf import HF
 from errata.records import Attempt, Question
 
 log = logging.getLogger("errata")
-INSTALL = "pip install 'errata[lm_eval]'"
+INSTALL = "pip install 'errata[lmeval]'"
 
 
 @dataclass
