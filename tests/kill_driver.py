@@ -1,8 +1,9 @@
 """Runs `errata` in this process and kills it (SIGKILL) at a chosen instant: `kill_driver.py STAGE N -- ARGUMENTS`.
 
 STAGE is the folder of a stage. The process dies in the middle of writing its N-th piece there: records in a journal, the
-final tables, a reply in the ledger, or, in training, right behind a checkpoint. What was asked of the instructor and what
-was kept goes to asked.log, one line each. STAGE `none` lets the run end.
+final tables, a reply in the ledger (an odd N: before it is committed, an even one: right behind that), or, in training, right
+behind a checkpoint. What was asked of the instructor and what was kept goes to asked.log, one line each. STAGE `none` lets
+the run end.
 """
 
 import os
@@ -15,10 +16,13 @@ from pathlib import Path
 from errata import run_folder
 from errata.cli import main
 from errata.instructor.tutor import Tutor
+from errata.instructor.writer import Writer
 from errata.ledger import Ledger
+from errata.stage import evaluate
 
 stage, number = sys.argv[1], int(sys.argv[2])
 left = number
+under_way = []
 
 
 def die():
@@ -41,8 +45,8 @@ def write_half(path, content):
             die()
 
 
-append, write_atomically, put, reply = (
-    run_folder.Journal.append, run_folder.write_atomically, Ledger.put, Tutor.reply,
+append, write_atomically, put, commit, reply = (
+    run_folder.Journal.append, run_folder.write_atomically, Ledger.put, Writer._commit, Tutor.reply,
 )  # fmt: skip
 
 
@@ -60,11 +64,20 @@ def dying_write(path, content):
 def dying_put(self, call, stored):
     global left
     put(self, call, stored)
-    note(f"kept {call.key}")
+    under_way.append(call.key)
     if stage.endswith("instruct"):
         left -= 1
-        if left == 0:
+        if left == 0 and number % 2:
             die()
+
+
+def dying_commit(self, ledger, batch):
+    under_way.clear()
+    commit(self, ledger, batch)
+    for key in under_way:
+        note(f"kept {key}")
+    if under_way and stage.endswith("instruct") and left <= 0:
+        die()
 
 
 async def noted_reply(self, call):
@@ -80,7 +93,8 @@ def watch_training():
 
 
 run_folder.Journal.append, run_folder.write_atomically = dying_append, dying_write
-Ledger.put, Tutor.reply = dying_put, noted_reply
+Ledger.put, Writer._commit, Tutor.reply = dying_put, dying_commit, noted_reply
+evaluate._FLUSH_S = 0.0  # each answer is a piece
 if stage.endswith("_1/train") or stage.endswith("_2/train"):
     threading.Thread(target=watch_training, daemon=True).start()
 sys.argv = ["errata", *sys.argv[4:]]

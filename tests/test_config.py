@@ -13,6 +13,8 @@ from errata.setup import check
 CONF = Path(__file__).parents[1] / "conf"
 NEEDS = {
     ("instructor", "openai"): ["instructor.model=m", "instructor.base_url=http://127.0.0.1:1/v1"],
+    ("instructor", "vllm"): ["instructor.model=m"],
+    ("instructor", "local_server"): ["instructor.path=org/name"],
     ("instructor", "replay"): ["ledger=l.sqlite"],
     **{("dataset", name): ["instructor=openai", "instructor.model=m"] for name in ("gsm8k", "mmlu", "mbpp")},
     ("model", "hf"): ["model.path=org/name"],

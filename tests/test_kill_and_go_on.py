@@ -13,6 +13,7 @@ KILLS = [
     ("iteration_1/arithmetic/train", 2),
     ("iteration_1/arithmetic/train", 3),
     ("iteration_1/arithmetic/instruct", 5),
+    ("iteration_1/arithmetic/instruct", 6),
     ("iteration_1/arithmetic/parse", 1),
     ("iteration_1/arithmetic/verify", 2),
     ("iteration_1/mix", 1),
@@ -26,7 +27,7 @@ def run(folder, model, stage="none", number=0):
         "improve", "name=kill", "model=hf", f"model.path={model}", "tracking=off", "iterations=1", "sample_size=60",
         "dataset.arithmetic.train=24", "dataset.arithmetic.test=20", "dataset.arithmetic.max_new_tokens=10",
         "training.micro_batch_size=4", "training.checkpoint_every_steps=4", "training.threads=1",
-        "instructor.concurrency=2",
+        "instructor.concurrency=2", "model.token_budget=300",
     ]  # fmt: skip
     return subprocess.run(
         [sys.executable, str(DRIVER), stage, str(number), "--", *arguments], cwd=folder, capture_output=True, text=True

@@ -1,6 +1,6 @@
 """The command line: `errata COMMAND`. The only module that sees Hydra's composed config.
 
-`improve`, `evaluate` and `train` take Hydra overrides; `report` and `why` read stored runs and load no model.
+`improve`, `evaluate` and `train` take Hydra overrides; the others read what is stored and load no model.
 """
 
 import argparse
@@ -26,11 +26,13 @@ _HELP = """\
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
   errata report   RUN...              tables and plots again, from stored runs; several are compared
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
+  errata ledger   show|verify|...     every reply ever paid for: show, verify and repair, export, merge, prune
 
 `errata COMMAND --help` shows a command's options, with examples. Begin with `errata improve dry_run=true`.
 Tab completion in bash: eval "$(errata -sc install=bash)"
 """
 _CONFIGURED = ("improve", "evaluate", "train")
+_COMMANDS = (*_CONFIGURED, "report", "why", "ledger")
 
 
 def main() -> None:
@@ -60,9 +62,13 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return _run_configured(command, arguments[1:])
     if command in ("report", "why"):
         return _read_stored(command, arguments[1:])
-    near = difflib.get_close_matches(command, [*_CONFIGURED, "report", "why"], 1)
+    if command == "ledger":
+        from errata.ledger_command import run
+
+        return run(arguments[1:])
+    near = difflib.get_close_matches(command, _COMMANDS, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise ErrataError(f"there is no command {command!r}.{hint} There are: {', '.join(_CONFIGURED)}, report, why")
+    raise ErrataError(f"there is no command {command!r}.{hint} There are: {', '.join(_COMMANDS)}")
 
 
 def _run_configured(command: str, arguments: Sequence[str]) -> int:
@@ -195,7 +201,7 @@ def _complete(arguments: Sequence[str]) -> int:
             os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
         return _run_configured(command, arguments)
     typed = words[1] if len(words) > 1 else ""
-    sys.stdout.write(" ".join(name for name in (*_CONFIGURED, "report", "why") if name.startswith(typed)) + "\n")
+    sys.stdout.write(" ".join(name for name in _COMMANDS if name.startswith(typed)) + "\n")
     return 0
 
 

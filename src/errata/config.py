@@ -81,6 +81,21 @@ _PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
 @dataclass
+class Budget:
+    """How much the instructor may cost: hard limits, kept by setting aside what a call may cost before it is sent.
+
+    Attributes:
+        usd: US dollars.
+        tokens: tokens of prompts and replies.
+        account: what is limited (None: the run's name, so that restarts and the cells of a sweep share it).
+    """
+
+    usd: float | None = neutral(None)
+    tokens: int | None = neutral(None)
+    account: str | None = neutral(None)
+
+
+@dataclass
 class Common:
     """What every command takes.
 
@@ -108,12 +123,14 @@ class ImproveConfig(Common):
         iterations: rounds of the loop.
         sample_size: training rows wanted of each dataset in each iteration.
         ledger: the file that holds every paid reply (None: ledger.sqlite in `output_dir`).
+        budget: what the instructor may cost.
     """
 
     iterations: int = 1
     sample_size: int = MISSING
     protocol: str = "corrected"
     ledger: str | None = neutral(None)
+    budget: Budget = field(default_factory=Budget, metadata={"neutral": True})
     dataset: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
     strategy: Any = None

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ class Endpoint:
         model: its name there.
         base_url: the endpoint, up to and including `/v1`.
         api_key_env: the environment variable that holds the key (the key itself never stands in a config).
+        api_key_file: a file that holds it, instead.
+        headers: further headers of every request; `headers_env` names the environment variables of secret ones.
         timeout_s: seconds for one attempt.
         max_retries: further attempts after 429, 5xx, a timeout or a broken connection, with growing pauses, or as
             long as Retry-After says (a longer one than the client's bound of two minutes ends the call).
@@ -31,6 +34,9 @@ class Endpoint:
     model: str = "???"
     base_url: str = "https://api.openai.com/v1"
     api_key_env: str | None = field(default="OPENAI_API_KEY", metadata=_NEUTRAL)
+    api_key_file: str | None = field(default=None, metadata=_NEUTRAL)
+    headers: dict[str, str] = field(default_factory=dict, metadata=_NEUTRAL)
+    headers_env: dict[str, str] = field(default_factory=dict, metadata=_NEUTRAL)
     timeout_s: float = field(default=120.0, metadata=_NEUTRAL)
     max_retries: int = field(default=5, metadata=_NEUTRAL)
     concurrency: int = field(default=16, metadata=_NEUTRAL)
@@ -48,11 +54,23 @@ class Endpoint:
             found.append(f"{group}.base_url holds a user name or a password: keep secrets out of the configuration")
         elif self.api_key_env and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
             found.append(f"{group}.api_key_env must be the NAME of an environment variable, not a key")
+        elif self.api_key_file and not Path(self.api_key_file).expanduser().is_file():
+            found.append(f"{group}.api_key_file is {self.api_key_file!r}: no such file; it must hold the key alone")
         elif not self.key and address.hostname not in LOOPBACK:
             found.append(
-                f"no API key: the environment variable {self.api_key_env} is not set. Export it, or name another with "
-                f"{group}.api_key_env=NAME"
+                f"no API key: the environment variable {self.api_key_env} is not set. Export it, name another with "
+                f"{group}.api_key_env=NAME, or a file that holds it with {group}.api_key_file=FILE"
             )
+        found += [
+            f"{group}.headers.{name} looks like a secret: name its environment variable, {group}.headers_env.{name}=NAME"
+            for name in self.headers
+            if re.search(r"auth|key|token|secret|cookie", name, re.IGNORECASE)
+        ]
+        found += [
+            f"{group}.headers_env.{name}: the environment variable {variable} is not set"
+            for name, variable in self.headers_env.items()
+            if variable not in os.environ
+        ]
         return found + [
             f"{group}.{name} is {value}: it must be {least} or more"
             for name, value, least in (
@@ -65,17 +83,27 @@ class Endpoint:
 
     @property
     def key(self) -> str | None:
-        """The key, out of the environment."""
+        """The key, out of its file or the environment."""
+        if self.api_key_file:
+            path = Path(self.api_key_file).expanduser()
+            return path.read_text().strip() if path.is_file() else None
         return os.environ.get(self.api_key_env) if self.api_key_env else None
 
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The open client, while `connected`."""
+        client: openai.AsyncOpenAI = self._client
+        return client
+
     @asynccontextmanager
-    async def connected(self, base_url: str) -> AsyncIterator[None]:
-        """Hold a client open."""
+    async def connected(self, base_url: str, retries: int | None = None) -> AsyncIterator[None]:
+        """Hold a client open that tries again `retries` times by itself (None: `max_retries`)."""
         client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=self.key or "none",
             timeout=self.timeout_s,
-            max_retries=self.max_retries,
+            max_retries=self.max_retries if retries is None else retries,
+            default_headers=self.headers | {name: os.environ[variable] for name, variable in self.headers_env.items()},
             # a proxy cannot reach a server on this machine
             http_client=openai.DefaultAioHttpClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK),
         )
@@ -85,5 +113,10 @@ class Endpoint:
     def say(self, error: Exception) -> str:
         """The error in one line, the key taken out should the endpoint have repeated it."""
         status = getattr(error, "status_code", None)
-        text = " ".join(f"{type(error).__name__}{f' {status}' if status else ''}: {error}".split())
-        return (text.replace(self.key, "***") if self.key else text)[:300]
+        return self.hide(" ".join(f"{type(error).__name__}{f' {status}' if status else ''}: {error}".split()))
+
+    def hide(self, text: str) -> str:
+        """The beginning of a text, without the key."""
+        for secret in (self.key, *(os.environ.get(variable) for variable in self.headers_env.values())):
+            text = text.replace(secret, "***") if secret else text
+        return text[:300]

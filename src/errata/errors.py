@@ -29,6 +29,10 @@ class InstructorError(ErrataError):
     """The instructor cannot be used at all (refused key, unknown model, endpoint down); what was received is kept."""
 
 
+class BudgetError(ErrataError):
+    """The budget is used up; what was received is kept, and a higher one goes on from there."""
+
+
 class TrainingError(ErrataError):
     """The training process ended without a model."""
 

@@ -85,7 +85,7 @@ class Run:
             requests=digest(encode_lines(requests)),
             instructor=result_changing(instructor),
         )
-        replies = instruct(stage, requests, instructor, self.ledger)
+        replies = instruct(stage, requests, instructor, self.ledger, self.setup.purse(stage.name))
         self._track(stage, iteration)
 
         stage = self.folder.stage(f"{place}/parse", replies=stage.outputs["replies"])

@@ -112,7 +112,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Request:
-    """Messages for an instructor, asking for `problems` problems. `draw` tells repeated samples of it apart."""
+    """Messages for an instructor, asking for `problems` problems. `draw` tells repeated samples of it apart.
+
+    `schema` is the JSON schema that the reply shall keep to, where the endpoint can see to it.
+    """
 
     id: str
     dataset: str
@@ -120,6 +123,7 @@ class Request:
     messages: tuple[dict[str, str], ...]
     problems: int
     draw: int = 0
+    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

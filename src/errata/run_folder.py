@@ -36,6 +36,25 @@ def digest(value: Any) -> str:
     return hashlib.sha256(value).hexdigest()[:16]
 
 
+def fingerprint_folder(folder: Path) -> str:
+    """Hash of a model folder: small files whole; of a weight file its size, first and last MiB."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.suffix not in _HASHED_SUFFIXES:
+            continue
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            content = file.read(1 << 20)
+            if size > 2 << 20:
+                file.seek(-(1 << 20), 2)
+            content += file.read()
+        parts.append([path.name, size, digest(content)])
+    return digest(parts)
+
+
+_HASHED_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt", ".gguf")
+
+
 def encode_lines(records: Iterable[Any]) -> bytes:
     """Records as JSON Lines."""
     return b"".join(msgspec.json.encode(record) + b"\n" for record in records)

@@ -17,6 +17,7 @@ from errata.dataset.base import Dataset, Examiner, no_weights
 from errata.errors import ConfigError
 from errata.gate.base import Gate
 from errata.instructor.base import Instructor
+from errata.ledger import Purse
 from errata.model.base import Model
 from errata.records import Question
 from errata.run_folder import digest
@@ -56,6 +57,11 @@ class Setup:
         """The ledger's file."""
         return ledger_file(self.settings)
 
+    def purse(self, stage: str) -> Purse:
+        """Who pays for a stage, and how far."""
+        budget = self.settings.budget
+        return Purse(budget.account or self.settings.name, self.folder.name, stage, budget.usd, budget.tokens)
+
 
 def ledger_file(settings: Any) -> Path:
     """The ledger that the settings name, or the one that all runs in `output_dir` share."""
@@ -91,7 +97,7 @@ def check(command: str, composed: DictConfig) -> Setup:
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
     missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
     problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
-    settings = None
+    settings: Any = None
     if not missing:
         with _collecting(problems, ""):
             settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
@@ -122,6 +128,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += instructor.problems(list(datasets))
         if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
             problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
+    if settings is not None and instructor is not None:
+        problems += _budget_problems(settings.budget, instructor)
     if problems:
         raise ConfigError(problems)
     ordered_gates = list(gates.values())  # their order can change what is rejected, and why
@@ -187,6 +195,24 @@ def result_changing(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {str(key): result_changing(value) for key, value in part.items()}
     return [result_changing(value) for value in part] if isinstance(part, list | tuple) else part
+
+
+def _budget_problems(budget: Any, instructor: Instructor) -> list[str]:
+    """Limits that mean nothing, or that cannot be kept."""
+    found = [
+        f"budget.{name} is {value}: it must be 0 or more"
+        for name, value in (("usd", budget.usd), ("tokens", budget.tokens))
+        if value is not None and value < 0
+    ]
+    limited = budget.usd is not None or budget.tokens is not None
+    if budget.usd is not None and instructor.price(1, 1) is None:
+        found.append(
+            "budget.usd cannot be kept without prices: set instructor.usd_per_million_in and "
+            "instructor.usd_per_million_out, or limit budget.tokens"
+        )
+    if limited and instructor.sends and getattr(instructor, "max_tokens", None) is None:
+        found.append("a budget cannot be kept where a reply has no longest length: set instructor.max_tokens")
+    return found
 
 
 def _range_problems(settings: Any) -> list[str]:

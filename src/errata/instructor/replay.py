@@ -1,9 +1,10 @@
 """`replay`: answers from a recorded ledger, with no network and no key."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from errata.errors import InstructorError
 from errata.instructor.base import FailedCall
@@ -24,6 +25,10 @@ class Replay:
     concurrency: int = field(default=1, metadata={"neutral": True})
 
     sends = False
+    mode = "now"
+    timeout_s = deadline_s = give_up_s = pause_s = 0.0
+    max_retries = 0
+    requests_per_minute = tokens_per_minute = None
 
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """Nothing can be wrong with the settings; a ledger that is not there is reported when it is opened."""
@@ -32,13 +37,25 @@ class Replay:
     def probe(self) -> None:
         """There is nothing to reach."""
 
-    def call(self, messages: tuple[dict[str, str], ...], draw: int) -> Call:
-        """The call, with the recorded endpoint and model left open."""
+    def call(self, messages: tuple[dict[str, str], ...], draw: int, schema: dict[str, Any] | None = None) -> Call:
+        """The call, with the recorded endpoint, model and parameters left open."""
         return Call(self.endpoint or "replay", self.model or "replay", messages, {}, draw)
 
-    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+    def price(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
         """Nothing is paid."""
         return 0.0
+
+    def prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """About a quarter of the characters."""
+        return sum(len(message["content"]) for message in messages) // 4
+
+    def expected_tokens(self, call: Call) -> int:
+        """Nothing is sent."""
+        return 0
+
+    def most_tokens(self, call: Call) -> tuple[int, int]:
+        """Nothing is sent."""
+        return 0, 0
 
     def stored(self, call: Call, ledger: Ledger) -> Stored | None:
         """The recorded reply.

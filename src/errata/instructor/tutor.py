@@ -76,7 +76,7 @@ class Tutor(OpenAI):
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = runner.addresses[0][1]
-            async with self.connected(f"http://127.0.0.1:{port}/v1"):
+            async with self.connected(f"http://127.0.0.1:{port}/v1", retries=0):
                 yield
         finally:
             await runner.cleanup()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, Self
 
 from errata.records import Prompt
@@ -110,24 +109,3 @@ class AnswersOnly:
 
     def unload(self) -> None:
         """Nothing to give back."""
-
-
-def fingerprint_folder(folder: Path) -> str:
-    """Hash of a model folder: small files whole; of a weight file its size, first and last MiB."""
-    from errata.run_folder import digest
-
-    parts = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.suffix not in _HASHED_SUFFIXES:
-            continue
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            content = file.read(1 << 20)
-            if size > 2 << 20:
-                file.seek(-(1 << 20), 2)
-            content += file.read()
-        parts.append([path.name, size, digest(content)])
-    return digest(parts)
-
-
-_HASHED_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt", ".gguf")

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 
 from errata.chat import ChatTemplateError, end_token_id, prompt_ids, response_ids
 from errata.errors import ConfigError
-from errata.model.base import TOO_LONG, Answer, Weights, fingerprint_folder
+from errata.model.base import TOO_LONG, Answer, Weights
 from errata.records import Prompt
+from errata.run_folder import fingerprint_folder
 
 _CACHE_SHARE = {"cpu": 0.25, "cuda": 0.6}  # of the free memory, for keys and values
 _MOST_TOKENS = {"cpu": 1 << 17, "cuda": 1 << 21}

@@ -6,29 +6,33 @@ from collections import Counter
 from collections.abc import Sequence
 
 from errata.errors import InstructorError
-from errata.instructor.base import FailedCall, Instructor
-from errata.ledger import Call, Ledger, Stored
+from errata.instructor.base import Instructor
+from errata.instructor.batch import send_batches
+from errata.instructor.engine import Engine
+from errata.instructor.openai import OpenAI
+from errata.ledger import Call, Ledger, Purse, Stored
 from errata.records import Reply, Request
 from errata.run_folder import Stage
-from errata.terminal import Advance, bar
-
-_GIVE_UP_AFTER = 20
-"""So many calls that all fail in a row, and none has succeeded since: the endpoint is down."""
+from errata.terminal import bar
 
 
-def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, ledger: Ledger) -> list[Reply]:
+def instruct(
+    stage: Stage, requests: Sequence[Request], instructor: Instructor, ledger: Ledger, purse: Purse | None = None
+) -> list[Reply]:
     """Get a reply, or a recorded failure, for every request, in the requests' order.
 
     What the ledger holds is not asked again; each new reply is in the ledger before anything else happens to it. One
-    failing request never loses the others.
+    failing request never loses the others. `purse` says who pays, and how far.
 
     Raises:
+        BudgetError: the purse is empty; the stage stays open.
         InstructorError: every call is refused or fails, or a recording lacks some of the requests. The stage stays open.
     """
     if stage.finished:
         return stage.read("replies", Reply)
-    calls = [instructor.call(request.messages, request.draw) for request in requests]
-    found = [instructor.stored(call, ledger) for call in calls]
+    purse = purse or Purse(stage.name, stage.name, stage.name)
+    calls = [instructor.call(request.messages, request.draw, request.schema) for request in requests]
+    found = [_held(call, instructor, ledger) for call in calls]
     missing = [request.id for request, stored in zip(requests, found, strict=True) if stored is None]
     if missing and not instructor.sends:
         raise InstructorError(
@@ -45,90 +49,87 @@ def instruct(stage: Stage, requests: Sequence[Request], instructor: Instructor, 
             pending.setdefault(call.key, (call, []))[1].append(request)
     held = len(replies)
     if pending:
-        with bar(stage.name, len(requests), len(replies)) as advance:
-            asyncio.run(_send(list(pending.values()), instructor, ledger, replies, advance))
+        asyncio.run(_send(stage.name, pending, instructor, ledger, purse, replies, len(requests)))
     if requests and all(reply.text is None for reply in replies.values()):
         raise InstructorError(f"none of the {len(requests)} requests got a reply: {replies[requests[0].id].failure}")
     ordered = [replies[request.id] for request in requests]
-    stage.finish(_counts(ordered, held), requests=requests, replies=ordered)
+    stage.finish(_counts(ordered, held, ledger, purse), requests=requests, replies=ordered)
     return ordered
 
 
+def _held(call: Call, instructor: Instructor, ledger: Ledger) -> Stored | None:
+    """What the ledger holds: for the call, or for the one without a schema that its endpoint made of it."""
+    stored = instructor.stored(call, ledger)
+    return instructor.stored(call.plain, ledger) if stored is None and "response_format" in call.parameters else stored
+
+
 async def _send(
-    pending: Sequence[tuple[Call, list[Request]]],
+    title: str,
+    pending: dict[str, tuple[Call, list[Request]]],
     instructor: Instructor,
     ledger: Ledger,
+    purse: Purse,
     replies: dict[str, Reply],
-    advance: Advance,
+    total: int,
 ) -> None:
-    """Work through the pending calls, `concurrency` at a time; a fatal one stops the sending, not what is in flight."""
-    queue = iter(pending)
-    fatal: list[InstructorError] = []
-    failed_in_a_row = 0
-    held, start, tokens = len(replies), time.monotonic(), 0
+    """Send what is pending; `replies` grows as outcomes come in."""
+    cached, start, tokens, failed, answered = len(replies), time.monotonic(), 0, 0, 0
     usd: float | None = 0.0
+    with bar(title, total, cached) as advance:
 
-    async def worker() -> None:
-        nonlocal failed_in_a_row, tokens, usd
-        for call, asking in queue:
-            if fatal:
-                return
-            try:
-                # another run that shares the ledger may have asked meanwhile
-                stored = instructor.stored(call, ledger) or await instructor.reply(call)
-            except FailedCall as error:
-                ledger.fail(call, str(error))
-                for request in asking:
-                    replies[request.id] = Reply(
-                        request.id, request.dataset, request.error_id, call.key, None, failure=str(error)
-                    )
-                failed_in_a_row += 1
-                if failed_in_a_row >= _GIVE_UP_AFTER:
-                    fatal.append(InstructorError(f"the last {failed_in_a_row} requests all failed: {error}"))
-            except InstructorError as error:
-                fatal.append(error)
+        def outcome(call: Call, result: Stored | str, from_another: bool) -> None:
+            nonlocal tokens, failed, answered, usd
+            asking = pending[call.key][1]
+            if isinstance(result, str):
+                failed += 1
+                for one in asking:
+                    replies[one.id] = Reply(one.id, one.dataset, one.error_id, call.key, None, failure=result)
             else:
-                ledger.put(call, stored)
-                stored = ledger.get(call) or stored
-                replies.update({request.id: _reply(request, call, stored) for request in asking})
-                failed_in_a_row = 0
-                tokens += stored.prompt_tokens + stored.completion_tokens
-                usd = None if stored.usd is None or usd is None else usd + stored.usd
-            rate = (len(replies) - held) / (time.monotonic() - start)
-            money = "price unknown" if usd is None else f"${usd:.2f}"
-            advance(len(asking), f"{rate:.1f} requests/s, {tokens} tokens, {money}")
+                replies.update({request.id: _reply(request, call, result) for request in asking})
+                if not from_another:
+                    answered += 1
+                    tokens += result.prompt_tokens + result.completion_tokens
+                    usd = None if result.usd is None or usd is None else usd + result.usd
+            seconds = max(time.monotonic() - start, 0.001)
+            money = "price unknown"
+            if usd is not None:
+                expected = usd / answered * len(pending) if answered else 0.0
+                money = f"${usd:.2f} of about ${expected:.2f}"
+            advance(
+                len(asking),
+                f"{failed} failed, {cached} from the ledger, {(answered + failed) / seconds:.1f} requests/s, "
+                f"{tokens / seconds:.0f} tokens/s, {money}",
+            )
 
-    async with instructor.running():
-        await asyncio.gather(*(worker() for _ in range(min(instructor.concurrency, len(pending)))))
-    if fatal:
-        raise fatal[0]
+        calls = [call for call, _ in pending.values()]
+        async with instructor.running():
+            if isinstance(instructor, OpenAI) and instructor.mode == "batch":
+                await send_batches(calls, instructor, ledger.path, purse, outcome)
+            else:
+                await Engine(instructor, ledger.path, purse, outcome).send(calls)
 
 
 def _reply(request: Request, call: Call, stored: Stored) -> Reply:
     return Reply(
-        request.id,
-        request.dataset,
-        request.error_id,
-        call.key,
-        stored.text,
-        stored.finish_reason,
-        None,
-        stored.prompt_tokens,
-        stored.completion_tokens,
-        stored.usd,
-        stored.duration_s,
-    )
+        request.id, request.dataset, request.error_id, call.key, stored.text, stored.finish_reason, None,
+        stored.prompt_tokens, stored.completion_tokens, stored.usd, stored.duration_s,
+    )  # fmt: skip
 
 
-def _counts(replies: Sequence[Reply], held: int) -> dict[str, object]:
-    """Totals over all replies, whether this process received them or the ledger held them."""
+def _counts(replies: Sequence[Reply], held: int, ledger: Ledger, purse: Purse) -> dict[str, object]:
+    """Totals over all replies; `usd` is what they cost when they were bought, `paid` what this stage has paid itself."""
     good = [reply for reply in replies if reply.text is not None]
     failures = Counter((reply.failure or "").partition(":")[0] for reply in replies if reply.text is None)
     counts: dict[str, object] = {"requests": len(replies), "replies": len(good), "from the ledger": held}
     if failures:
         counts |= {"failed": sum(failures.values()), "failures": dict(failures)}
-    paid = {reply.key: reply for reply in good}.values()  # requests that share a call share its price
-    counts["tokens"] = sum(reply.prompt_tokens + reply.completion_tokens for reply in paid)
-    known = all(reply.usd is not None for reply in paid)
-    counts["usd"] = round(sum(reply.usd or 0.0 for reply in paid), 6) if known else "unknown"
+    distinct = {reply.key: reply for reply in good}.values()  # requests that share a call share its price
+    counts["tokens"] = sum(reply.prompt_tokens + reply.completion_tokens for reply in distinct)
+    known = all(reply.usd is not None for reply in distinct)
+    counts["usd"] = round(sum(reply.usd or 0.0 for reply in distinct), 6) if known else "unknown"
+    paid, unknown = ledger.paid(purse.run, purse.stage)
+    counts["paid tokens"] = paid.tokens
+    counts["paid usd"] = "unknown" if paid.usd is None else round(paid.usd, 6)
+    if unknown:
+        counts["answers lost on the way, counted at their highest price"] = unknown
     return counts

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from errata.errors import TrainingError
-from errata.model.base import Model, Weights, fingerprint_folder
+from errata.model.base import Model, Weights
 from errata.records import Example
-from errata.run_folder import Stage, encode_lines, write_atomically
+from errata.run_folder import Stage, encode_lines, fingerprint_folder, write_atomically
 
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
 log = logging.getLogger("errata")
