@@ -14,9 +14,8 @@ from errata.ledger import Ledger
 from errata.records import Attempt, Case, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
 from errata.setup import Setup
+from errata.stage.instruct import estimate, held
 from errata.terminal import console
-
-_CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English; the table says "about"
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
         table.add_row("in all", "", "", "", _price(known))
     out = console()
     out.print(table)
+    if setup.instructor is not None:
+        out.print(_money(setup, None if None in total else known), highlight=False)
     out.print("No model was loaded and nothing was sent. Without dry_run=true the same command does it.", highlight=False)
 
 
@@ -84,27 +85,41 @@ def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question]
         return Asking(0, False, 0, 0, 0, 0.0)
     count = strategy.problems_per_error(setup.settings.sample_size, len(errors))
     requests = [strategy.request(Case(f"{iteration}/{error.id}", error), dataset.layout, count) for error in errors]
-    held = _held(setup, requests) if known and setup.ledger.exists() else set()
-    unpaid = [request for request in requests if request.id not in held]
-    prompt = sum(len(message["content"]) for request in unpaid for message in request.messages)
-    by_id = {error.id: error.question for error in errors}
-    reply = sum(
-        count * (len(by_id[request.error_id].text) + len(by_id[request.error_id].solution) + 40) for request in unpaid
-    )
-    tokens = (prompt // _CHARACTERS_PER_TOKEN, reply // _CHARACTERS_PER_TOKEN)
-    return Asking(len(requests), not known, len(held), *tokens, instructor.price(*tokens))
+    paid = _held(setup, requests) if known and setup.ledger.exists() else set()
+    unpaid = [request for request in requests if request.id not in paid]
+    return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor))
 
 
 def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:
     instructor: Any = setup.instructor
     with Ledger(setup.ledger) as ledger:
-        return {r.id for r in requests if instructor.stored(instructor.call(r.messages, r.draw), ledger) is not None}
+        calls = {request.id: instructor.call(request.messages, request.draw, request.schema) for request in requests}
+        return {name for name, call in calls.items() if held(call, instructor, ledger) is not None}
 
 
 def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
     for name in setup.tested:
         stage = f"iteration_{iteration}/{name}/test"
         table.add_row(stage, _state(setup, stage), f"{len(splits[name]['test'])} questions", "", "")
+
+
+def _money(setup: Setup, expected: float | None) -> str:
+    """How the prices were made, and what the budget leaves."""
+    tokenizer = getattr(setup.instructor, "tokenizer", None)
+    counted = f"Prompts are counted by the tokenizer of {tokenizer}" if tokenizer else "A token is taken for 4 characters"
+    text = f"{counted}; replies are expected to be as long as the questions and solutions they are modelled on."
+    budget = setup.settings.budget
+    if budget.usd is None and budget.tokens is None:
+        return f"{text} There is no budget: set budget.usd or budget.tokens to bound what is spent."
+    purse = setup.purse("")
+    with Ledger(setup.ledger) as ledger:
+        spent, _ = ledger.spent(purse.account)
+    limits = [] if budget.usd is None else [f"${spent.usd or 0:.4f} of ${budget.usd:g}"]
+    limits += [] if budget.tokens is None else [f"{spent.tokens:,} of {budget.tokens:,} tokens"]
+    enough = ""
+    if budget.usd is not None and expected is not None and (spent.usd or 0) + expected > budget.usd:
+        enough = " That will not do for the whole run: it will stop at the limit, and go on when it is raised."
+    return f"{text} The account {purse.account!r} has spent {' and '.join(limits)}.{enough}"
 
 
 def _state(setup: Setup, stage: str) -> str:

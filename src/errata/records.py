@@ -114,7 +114,8 @@ class Case:
 class Request:
     """Messages for an instructor, asking for `problems` problems. `draw` tells repeated samples of it apart.
 
-    `schema` is the JSON schema that the reply shall keep to, where the endpoint can see to it.
+    `schema` is the JSON schema that the reply shall keep to, where the endpoint can see to it. `expected_tokens` is a guess
+    at the reply's length, for estimates.
     """
 
     id: str
@@ -124,6 +125,7 @@ class Request:
     problems: int
     draw: int = 0
     schema: dict[str, Any] | None = None
+    expected_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Server:
         self.seen = Counter()
         self.bodies = []
         self.at_once = self.most_at_once = 0
+        self.knows_schemas = True
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
@@ -44,6 +45,8 @@ class Server:
     async def _answer(self, request):
         body = await request.json()
         self.bodies.append(body)
+        if "response_format" in body and not self.knows_schemas:
+            return web.json_response({"error": {"message": "response_format is not supported here"}}, status=400)
         text = next(message["content"] for message in body["messages"][::-1] if message["role"] == "user")
         self.seen[text] += 1
         self.at_once += 1

@@ -5,9 +5,9 @@ import functools
 import logging
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from errata.dataset.base import FORMAT, PAPER, FileBenchmark, nothing_found
 from errata.dataset.reply import split_problems
@@ -91,7 +91,7 @@ class Coding(FileBenchmark):
 
     def parse(self, reply: str) -> Sequence[Parsed]:
         """Read the layout that the prompts ask for: `### Problem 1`, then the blocks `Task`, `Solution` and `Tests`."""
-        return [self._parse_one(text) for text in split_problems(reply)]
+        return [self._parse_one(text) for text in split_problems(reply, _written)]
 
     def _parse_one(self, text: str) -> Parsed:
         blocks = [textwrap.dedent(block).strip("\n") for _, _, block in _FENCE.findall(text)]
@@ -269,3 +269,8 @@ def _signature(question: Question) -> str:
 def _description(question: Question) -> str:
     match = re.search(r"(?:\"\"\"|''')(.*?)(?:\"\"\"|''')", question.text, re.DOTALL)
     return "\n".join(line.strip() for line in match.group(1).split("\n")) if match else ""
+
+
+def _written(problem: Mapping[str, Any]) -> str:
+    blocks = [str(problem[name]).strip("\n") for name in ("task", "solution", "tests")]
+    return "\n".join(block if block.startswith("```") else f"```python\n{block}\n```" for block in blocks)

@@ -5,7 +5,7 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from errata.dataset.base import CORRECTED, FORMAT, NO_ANSWER, PAPER, WRONG_VALUE, FileBenchmark, nothing_found, refuses
 from errata.dataset.reply import LABEL, split_problems
@@ -73,7 +73,7 @@ class MultipleChoice(FileBenchmark):
 
         What stands behind the answer (an explanation) becomes a part of the response, in front of the answer.
         """
-        return [self._parse_one(text) for text in split_problems(reply)]
+        return [self._parse_one(text) for text in split_problems(reply, _written)]
 
     def _parse_one(self, text: str) -> Parsed:
         body = LABEL.sub("", text, count=1).strip()
@@ -119,6 +119,12 @@ class MultipleChoice(FileBenchmark):
         text = str(record["question"])
         solution = f"Answer: {gold}"
         return Question(name, self.name, split, text, str(gold), solution, skill, str(record.get("id") or ""), plain)
+
+
+def _written(problem: Mapping[str, Any]) -> str:
+    options = [f"{letter}. {option}" for letter, option in lettered(problem["options"] or []).items()]
+    lines = [f"Question: {problem['question']}", *options, f"Answer: {problem['answer']}"]
+    return "\n".join([*lines, f"Explanation: {problem['explanation']}"] if problem["explanation"] else lines)
 
 
 def lettered(options: Sequence[object]) -> dict[str, str]:

@@ -1,7 +1,11 @@
 """An instructor's reply, cut into its problems: what the layouts of all kinds of practice share."""
 
+import json
 import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
+from typing import Any
 
 _HEADING = re.compile(
     r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
@@ -11,10 +15,28 @@ LABEL = re.compile(r"^[ \t]*\**Question\**[ \t]*:\**[ \t]*", re.MULTILINE | re.I
 """What stands before a question's text."""
 
 
-def split_problems(reply: str) -> list[str]:
-    """The text of each problem, behind its heading (`### Problem 1`); of each `Question:` where there are no headings."""
+def split_problems(reply: str, written: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    """The text of each problem, behind its heading (`### Problem 1`); of each `Question:` where there are no headings.
+
+    A reply in JSON (`{"problems": [...]}`) gives the same texts: `written` writes one of its problems in the plain layout.
+    """
+    problems = _json_problems(reply)
+    if problems is not None:
+        return [written(defaultdict(str, problem)) for problem in problems]
     starts = [match.span() for match in _HEADING.finditer(reply)]
     if not starts:
         starts = [(match.start(), match.start()) for match in LABEL.finditer(reply)]
     ends = [start for start, _ in starts[1:]]
     return [reply[start:end] for (_, start), end in zip_longest(starts, ends)]
+
+
+def _json_problems(reply: str) -> list[dict[str, Any]] | None:
+    """The problems of a reply that is JSON, perhaps in a code fence; None where it is none."""
+    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
+    if not text.startswith("{"):
+        return None
+    try:
+        found = json.loads(text)["problems"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None

@@ -4,8 +4,9 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from errata.dataset.base import WRONG_VALUE, Benchmark, nothing_found
 from errata.dataset.reply import LABEL, split_problems
@@ -75,7 +76,7 @@ class WordProblems(Benchmark):
         Common departures (bold labels, `1. Question:`, `Answer:` for `Solution:`) are read too; a problem that lacks a
         part comes back with `malformed` set.
         """
-        return [_parse_one(text) for text in split_problems(reply)]
+        return [_parse_one(text) for text in split_problems(reply, _written)]
 
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
         """Recompute every equation; one of them (where worked lines are required: the last) must give the answer."""
@@ -163,6 +164,10 @@ def recompute(solution: str) -> list[tuple[str, str, float]]:
         if actual is not None and re.search(_NUMBER, stated):
             equations.append((expression.strip(), canonical(re.findall(_NUMBER, stated)[0]), actual))
     return equations
+
+
+def _written(problem: Mapping[str, Any]) -> str:
+    return f"Question: {problem['question']}\nSolution: {problem['solution']}\n#### {problem['answer']}"
 
 
 def _parse_one(text: str) -> Parsed:

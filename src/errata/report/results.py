@@ -132,6 +132,11 @@ def _practice(number: int, place: Path) -> dict[str, Any]:
         "failures": asked.get("failures", {}),
         "tokens": asked.get("tokens", 0),
         "usd": asked.get("usd", 0.0),
+        "from_the_ledger": asked.get("from the ledger", 0),
+        "paid_tokens": asked.get("paid tokens", 0),
+        "paid_usd": asked.get("paid usd", 0.0),
+        "estimated_tokens": asked.get("estimated tokens", 0),
+        "estimated_usd": asked.get("estimated usd", 0.0),
         "problems": parsed.get("rows", 0) + parsed.get("rejected", 0),
         "rejections": dict(sorted(reasons.items())),
         "kept": verified.get("kept", 0),
@@ -154,11 +159,15 @@ def _counts(folder: Path) -> dict[str, Any]:
 
 
 def _cost(practice: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    prices = [part["usd"] for part in practice]
-    return {
-        "requests": sum(part["requests"] for part in practice),
-        "tokens": sum(part["tokens"] for part in practice),
-        "usd": "unknown" if "unknown" in prices else round(sum(prices), 6),
+    """Sums over the run; `usd` is what its replies cost when they were bought, `paid_usd` what it has bought itself."""
+
+    def money(name: str) -> float | str:
+        prices = [part[name] for part in practice]
+        return "unknown" if "unknown" in prices else round(sum(prices), 6)
+
+    counts = ("requests", "tokens", "paid_tokens", "estimated_tokens")
+    return {name: sum(part[name] for part in practice) for name in counts} | {
+        name: money(name) for name in ("usd", "paid_usd", "estimated_usd")
     }
 
 

@@ -98,6 +98,30 @@ def training_table(results: dict[str, Any]) -> list[TextTable]:
     return [TextTable("training", heads, rows)] if rows else []
 
 
+def cost_table(results: dict[str, Any]) -> list[TextTable]:
+    """What the instructor's replies cost, by iteration and dataset: estimated, worth, and paid by this run itself."""
+    if not results["practice"]:
+        return []
+    strategy = str((results["config"].get("strategy") or {}).get("name", ""))
+    rows = [
+        (
+            str(part["iteration"]), part["dataset"], strategy, str(part["requests"]), str(part["from_the_ledger"]),
+            f"{part['tokens']:,}", dollars(part["usd"]), dollars(part["paid_usd"]), dollars(part["estimated_usd"]),
+        )
+        for part in results["practice"]
+    ]  # fmt: skip
+    total = results["cost"]
+    sums = (dollars(total["usd"]), dollars(total["paid_usd"]), dollars(total["estimated_usd"]))
+    rows.append(("all", "", "", str(total["requests"]), "", f"{total['tokens']:,}", *sums))
+    heads = ("iteration", "dataset", "strategy", "requests", "held", "tokens", "worth", "paid", "estimated")
+    return [TextTable("the instructor's price", heads, rows)]
+
+
+def dollars(usd: float | str) -> str:
+    """Money as it is printed."""
+    return usd if isinstance(usd, str) else f"${usd:.4f}"
+
+
 def cost_line(results: dict[str, Any]) -> str:
     """Requests, tokens and money of the whole run, and its wall time by stage."""
     cost = results["cost"]

@@ -13,6 +13,7 @@ from errata.report.tables import (
     TextTable,
     accuracy_tables,
     cost_line,
+    cost_table,
     kinds_table,
     macro_table,
     practice_table,
@@ -34,6 +35,7 @@ def report(run: Path) -> None:
         + macro_table(results)
         + kinds_table(results)
         + practice_table(results)
+        + cost_table(results)
         + training_table(results)
     )
     out = console()

@@ -32,7 +32,7 @@ def instruct(
         return stage.read("replies", Reply)
     purse = purse or Purse(stage.name, stage.name, stage.name)
     calls = [instructor.call(request.messages, request.draw, request.schema) for request in requests]
-    found = [_held(call, instructor, ledger) for call in calls]
+    found = [held(call, instructor, ledger) for call in calls]
     missing = [request.id for request, stored in zip(requests, found, strict=True) if stored is None]
     if missing and not instructor.sends:
         raise InstructorError(
@@ -47,17 +47,22 @@ def instruct(
     for request, call in zip(requests, calls, strict=True):
         if request.id not in replies:
             pending.setdefault(call.key, (call, []))[1].append(request)
-    held = len(replies)
+    known = len(replies)
     if pending:
         asyncio.run(_send(stage.name, pending, instructor, ledger, purse, replies, len(requests)))
     if requests and all(reply.text is None for reply in replies.values()):
         raise InstructorError(f"none of the {len(requests)} requests got a reply: {replies[requests[0].id].failure}")
     ordered = [replies[request.id] for request in requests]
-    stage.finish(_counts(ordered, held, ledger, purse), requests=requests, replies=ordered)
+    counts = _counts(ordered, known, ledger, purse)
+    if instructor.sends:
+        distinct = {call.key: request for call, request in zip(calls, requests, strict=True)}
+        asked, said, usd = estimate(list(distinct.values()), instructor)
+        counts |= {"estimated tokens": asked + said, "estimated usd": "unknown" if usd is None else round(usd, 6)}
+    stage.finish(counts, requests=requests, replies=ordered)
     return ordered
 
 
-def _held(call: Call, instructor: Instructor, ledger: Ledger) -> Stored | None:
+def held(call: Call, instructor: Instructor, ledger: Ledger) -> Stored | None:
     """What the ledger holds: for the call, or for the one without a schema that its endpoint made of it."""
     stored = instructor.stored(call, ledger)
     return instructor.stored(call.plain, ledger) if stored is None and "response_format" in call.parameters else stored
@@ -114,6 +119,13 @@ def _reply(request: Request, call: Call, stored: Stored) -> Reply:
         request.id, request.dataset, request.error_id, call.key, stored.text, stored.finish_reason, None,
         stored.prompt_tokens, stored.completion_tokens, stored.usd, stored.duration_s,
     )  # fmt: skip
+
+
+def estimate(requests: Sequence[Request], instructor: Instructor) -> tuple[int, int, float | None]:
+    """Tokens of the prompts and of the replies to expect, and their price (None: unknown)."""
+    prompt = sum(instructor.prompt_tokens(request.messages) for request in requests)
+    reply = sum(request.expected_tokens for request in requests)
+    return prompt, reply, instructor.price(prompt, reply)
 
 
 def _counts(replies: Sequence[Reply], held: int, ledger: Ledger, purse: Purse) -> dict[str, object]:

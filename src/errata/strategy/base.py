@@ -1,13 +1,14 @@
 """The strategy protocol, and prompts as text files."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from errata.errors import ConfigError
-from errata.records import Case, Request
+from errata.records import Case, Question, Request
 
 PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
@@ -72,6 +73,17 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
             ]
         )
     return prompts
+
+
+def load_schema(layout: str) -> dict[str, Any]:
+    """The JSON schema of a reply in a layout."""
+    schema: dict[str, Any] = json.loads((Path(__file__).parent / "schemas" / f"{layout}.json").read_text())
+    return schema
+
+
+def reply_tokens(question: Question, problems: int) -> int:
+    """About how many tokens so many problems like a question take, worked out: four characters each, and their labels."""
+    return problems * (len(question.with_choices) + len(question.solution) + 60) // 4
 
 
 def _names(text: str) -> Sequence[str]:

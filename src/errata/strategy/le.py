@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from errata.errors import ConfigError
 from errata.records import Case, Request
-from errata.strategy.base import load_prompts
+from errata.strategy.base import load_prompts, load_schema, reply_tokens
 
 
 @dataclass
@@ -21,10 +21,13 @@ class LE:
     Attributes:
         name: the folder of its prompts.
         prompts_dir: a folder of the user's, laid out as ours: `NAME/DATASET/system.txt` and `user.txt`.
+        structured: ask for the problems as JSON by a schema, where the endpoint knows such; else, and for the others, in
+            the plain layout that the prompt describes. Both are read to the same problems.
     """
 
     name: str = "le"
     prompts_dir: str | None = None
+    structured: bool = False
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """Prompt files that are missing or cannot be filled."""
@@ -55,4 +58,8 @@ class LE:
                 "detail": error.detail or "(nothing is known)",
             }
         )
-        return Request(case.id, error.question.dataset, error.id, messages, count)
+        schema = load_schema(layout) if self.structured else None
+        return Request(
+            case.id, error.question.dataset, error.id, messages, count, schema=schema,
+            expected_tokens=reply_tokens(error.question, count),
+        )  # fmt: skip
