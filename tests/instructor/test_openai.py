@@ -45,6 +45,7 @@ class Server:
     async def _answer(self, request):
         body = await request.json()
         self.bodies.append(body)
+        self.headers = request.headers
         if "response_format" in body and not self.knows_schemas:
             return web.json_response({"error": {"message": "response_format is not supported here"}}, status=400)
         text = next(message["content"] for message in body["messages"][::-1] if message["role"] == "user")
