@@ -263,8 +263,6 @@ def main():
             "max_concurrent_requests": told["concurrency"],
             "max_requests_per_minute": 10**7,
             "max_tokens_per_minute": 10**10,
-            "in_mtok_cost": 1,
-            "out_mtok_cost": 1,
         },
     )
     answer = asker([{"text": text} for text in told["texts"]])
