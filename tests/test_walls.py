@@ -17,9 +17,11 @@ MAY_IMPORT = {
     "endpoint": set(),
     "sandbox": {"errors", "sandbox_channel", "sandbox_child"},
     "sandbox_child": {"sandbox_channel", "sandbox_walls"},
-    "plan": GROUND | PROTOCOLS | {"setup", "improve"},
+    "plan": GROUND | PROTOCOLS | {"setup", "improve", "stage"},
     "command": GROUND | PROTOCOLS | {"setup", "improve", "plan", "report", "stage"},
-    "cli": GROUND | {"config", "setup", "command", "report"},
+    "ledger_tools": GROUND,
+    "ledger_command": GROUND | {"ledger_tools"},
+    "cli": GROUND | {"config", "setup", "command", "report", "ledger_command"},
 }
 EXCEPTIONS = {
     ("instructor/tutor", "dataset"),  # it plays a teacher of `arithmetic`
