@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="errata ledger", description="Every reply an instructor ever gave, once.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="show|verify|export|merge|prune")
     texts = {
-        "show": "replies, failures, tokens and money by model; what each account has spent; batches that wait",
+        "show": "replies, failures, tokens and money by model; what each account and run has paid; batches that wait",
         "verify": "read and check every reply",
         "export": "write every reply as a line of JSON, to read or to ship",
         "merge": "take in the replies of other ledgers or exported files",
@@ -43,6 +43,7 @@ def _show(given: argparse.Namespace) -> int:
     tables = (
         ("replies", ("endpoint", "model", "replies", "failed", "tokens in", "tokens out", "paid"), tools.show),
         ("accounts", ("account", "spent", "tokens", "set aside", "tokens set aside"), tools.show_accounts),
+        ("payments", ("run", "account", "calls", "tokens", "paid", "answers lost"), tools.show_runs),
         ("batches", ("batch", "endpoint", "id there", "calls", "made"), tools.show_batches),
     )
     for title, heads, read in tables:

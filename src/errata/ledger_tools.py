@@ -71,6 +71,20 @@ def show_accounts(path: Path) -> list[tuple[str, ...]]:
     ]
 
 
+def show_runs(path: Path) -> list[tuple[str, ...]]:
+    """What each run (the cells of a sweep among them) has paid: rows of a table."""
+    with _opened(path) as ledger:
+        found = _read(
+            ledger,
+            "SELECT run, account, count(*), sum(tokens), sum(usd), sum(usd IS NULL), sum(state = 'unknown') FROM payment "
+            "WHERE state != 'open' GROUP BY run, account ORDER BY min(paid_at)",
+        )
+    return [
+        (run, account, str(calls), f"{tokens:,}", "unknown" if unpriced == calls else f"${usd or 0:.4f}", str(lost))
+        for run, account, calls, tokens, usd, unpriced, lost in found
+    ]
+
+
 def show_batches(path: Path) -> list[tuple[str, ...]]:
     """Batches that wait for their answers: rows of a table."""
     with _opened(path) as ledger:

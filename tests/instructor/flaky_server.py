@@ -1,7 +1,7 @@
 """An OpenAI-compatible server that misbehaves on purpose: `python -m tests.instructor.flaky_server [--faults 0.2]`.
 
-It runs in a process of its own, prints its port, and answers GET /seen with how often each request came, which of them were
-answered whole, and how many are under way. What a request meets depends on its text and on how often it came.
+It runs in a process of its own, prints its port, and answers GET /seen with how often each request came, when it came last,
+and how many are under way. What a request meets depends on its text and on how often it came.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import asyncio
 import json
 import random
 import sys
+import time
 from collections import Counter
 
 from aiohttp import web
@@ -32,13 +33,14 @@ def body(text, content=None, finish="stop"):
 class Server:
     def __init__(self, faults, latency):
         self.faults, self.latency = faults, latency
-        self.seen, self.answered = Counter(), Counter()
+        self.seen, self.last = Counter(), {}
         self.under_way = 0
 
     async def complete(self, request):
         asked = await request.json()
         text = asked["messages"][-1]["content"]
         self.seen[text] += 1
+        self.last[text] = time.time()
         self.under_way += 1
         try:
             return await self.answer(request, text)
@@ -71,8 +73,7 @@ class Server:
             return web.Response(body=body(text)[:60], content_type="application/json")
         if fault == "invalid UTF-8":
             return web.Response(body=body(text)[:-40] + b"\xff\xfe" + body(text)[-40:], content_type="application/json")
-        self.answered[text] += 1
-        if fault == "twice":  # the answer comes a second time, unasked, on the same connection
+        if fault == "twice":  # the answer comes a second time, unasked, on the same connection, which may spoil both
             whole = body(text)
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(whole)}\r\n\r\n".encode()
             request.transport.write((head + whole) * 2)
@@ -83,7 +84,7 @@ class Server:
         return web.Response(body=body(text, *special.get(fault, (None, "stop"))), content_type="application/json")
 
     async def tell(self, request):
-        return web.json_response({"seen": self.seen, "answered": self.answered, "under_way": self.under_way})
+        return web.json_response({"seen": self.seen, "last": self.last, "under_way": self.under_way})
 
 
 def main():
