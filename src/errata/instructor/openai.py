@@ -1,5 +1,6 @@
-"""Any OpenAI-compatible endpoint for chat completions, through the `openai` client over aiohttp."""
+"""Any OpenAI-compatible endpoint for chat completions, with what the `openai` client would send."""
 
+import contextlib
 import json
 import re
 import socket
@@ -13,8 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import httpx2
-import openai
+import aiohttp
 
 from errata.endpoint import LOOPBACK, Endpoint
 from errata.errors import InstructorError
@@ -24,7 +24,6 @@ from errata.ledger import Call, Ledger, Stored
 _NEUTRAL = {"neutral": True}
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English
 _PER_MESSAGE = 8  # the roles' own tokens, at most
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _BUSY = (429, 503, 529)
 _DURATION = re.compile(r"([\d.]+)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -169,17 +168,16 @@ class OpenAI(Endpoint):
         """One attempt at a chat completion."""
         start = time.monotonic()
         try:
-            response = await self._client.post("/chat/completions", body=self.body(call), cast_to=httpx2.Response)
-        except openai.APIStatusError as error:
-            self._heed(error.response.headers)
-            raise self._refusal(error) from None
-        except openai.APIConnectionError as error:
-            said = " ".join(f"{error} {error.__cause__ or ''}".split())
-            name = "NoConnection" if isinstance(error.__cause__, _NEVER_SENT) else "ConnectionLost"
-            raise PassingTrouble(f"{name}: {self.hide(said)}", charged=name == "ConnectionLost") from None
-        self._heed(response.headers)
+            status, headers, content = await self.post("chat/completions", self.body(call))
+        except (aiohttp.ClientError, OSError) as error:
+            name = "NoConnection" if isinstance(error, aiohttp.ClientConnectorError) else "ConnectionLost"
+            said = " ".join(f"{name}: {type(error).__name__} {error}".split())
+            raise PassingTrouble(self.hide(said), charged=name == "ConnectionLost") from None
+        self._heed(headers)
+        if status >= 300:
+            raise self._refusal(status, headers, content)
         try:
-            return self.read(json.loads(response.content), time.monotonic() - start)
+            return self.read(json.loads(content), time.monotonic() - start)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PassingTrouble(f"UnreadableAnswer: {type(error).__name__}: {self.say(error)}", charged=True) from None
 
@@ -201,21 +199,24 @@ class OpenAI(Endpoint):
         cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
         return Stored(text, reason, asked, said, self.price(asked, said, cached), seconds, cached)
 
-    def _refusal(self, error: openai.APIStatusError) -> Exception:
+    def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> Exception:
         """What a status other than 200 means for this call, or for all of them."""
-        said, status = self.say(error), error.status_code
+        text = " ".join(content.decode(errors="replace").split())
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            text = str(json.loads(content)["error"]["message"])
+        said = self.hide(f"HTTP {status}: {text}")
         if status in (401, 403, 404):
             where = f"the key in {self.api_key_file}" if self.api_key_file else self.api_key_env or "the key"
             return InstructorError(
                 f"{self.base_url} refuses every request for model {self.model}: {said}. "
                 f"Check {where}, instructor.base_url and instructor.model."
             )
-        if status == 429 and "insufficient_quota" in f"{error.code} {error.type} {said}":
+        if status == 429 and b"insufficient_quota" in content:
             return InstructorError(f"the account at {self.base_url} has no money left: {said}. Top it up, and go on.")
         if status in _BUSY:
-            return PassingTrouble(said, busy=True, after=_retry_after(error.response.headers))
+            return PassingTrouble(said, busy=True, after=_retry_after(headers))
         if status >= 500 or status in (408, 409):
-            return PassingTrouble(said, after=_retry_after(error.response.headers))
+            return PassingTrouble(said, after=_retry_after(headers))
         if any(word in said for word in ("response_format", "json_schema", "guided")):
             return SchemaRefused(said)
         return FailedCall(said)
