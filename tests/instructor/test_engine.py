@@ -228,7 +228,7 @@ def test_ctrl_c_waits_for_what_is_under_way(tmp_path):
 
 def test_the_pace_grows_shrinks_pauses_and_keeps_to_the_buckets():
     pace = Pace(64, None, None, 0.0)
-    assert pace.window == 32
+    assert pace.window == 48
     for _ in range(40):
         pace.answered(0.5)
     assert pace.window == 64

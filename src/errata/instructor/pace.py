@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-_FIRST_SHARE = 0.5
+_FIRST_SHARE = 0.75
 _SHRINK = 0.5
 _SLOWER = 3.0
 """Answers that take so many times the usual best mean that the endpoint is full: the window no longer grows."""
@@ -35,7 +35,7 @@ class Bucket:
 class Pace:
     """Additive growth, multiplicative shrinking.
 
-    The window starts at half of `most`, grows by one for each answer (it doubles in a round trip) until there is trouble or
+    The window starts at three quarters of `most`, grows by one for each answer (it doubles in a round trip) until there is trouble or
     answers become slow, then by one in a round trip; a 429 or 503 halves it, once in a round trip.
 
     Args:
