@@ -35,8 +35,8 @@ class Bucket:
 class Pace:
     """Additive growth, multiplicative shrinking.
 
-    The window starts at three quarters of `most`, grows by one for each answer (it doubles in a round trip) until there is trouble or
-    answers become slow, then by one in a round trip; a 429 or 503 halves it, once in a round trip.
+    The window starts at three quarters of `most`, grows by one for each answer (it doubles in a round trip) until there is
+    trouble or answers become slow, then by one in a round trip; a 429 or 503 halves it, once in a round trip.
 
     Args:
         most: calls under way at any time.
