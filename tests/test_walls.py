@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "errata"
 GROUND = {"records", "errors", "version", "run_folder", "ledger", "terminal", "chat", "endpoint", "sandbox"}
-PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "tracking"}
+PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "retrieval", "tracking"}
 MAY_IMPORT = {
     "stage": GROUND | PROTOCOLS,
     "improve": GROUND | PROTOCOLS | {"stage", "setup"},

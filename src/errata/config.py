@@ -134,6 +134,7 @@ class ImproveConfig(Common):
     dataset: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
     strategy: Any = None
+    retrieval: Any = None
     instructor: Any = None
     gate: dict[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)

@@ -7,9 +7,11 @@ trains on the latest practice only.
 """
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from errata.dataset.base import Dataset, Examiner
@@ -24,6 +26,7 @@ from errata.stage.evaluate import evaluate
 from errata.stage.instruct import instruct
 from errata.stage.mix import mix
 from errata.stage.parse import parse
+from errata.stage.retrieve import retrieve
 from errata.stage.train import job_settings, read_metrics, train
 from errata.stage.verify import verify
 from errata.tracking.tracker import Tracker
@@ -70,7 +73,7 @@ class Run:
         """Verified practice for what the student gets wrong in a dataset's train split."""
         dataset, place = self.setup.datasets[name], f"iteration_{iteration}/{name}"
         attempts = self.attempts(student, name, "train", iteration)
-        errors, _ = divide(attempts)
+        errors, successes = divide(attempts)
         if not errors:
             log.info(
                 "iteration %d: the student gets every %s question right; there is no error to learn from", iteration, name
@@ -78,7 +81,14 @@ class Run:
             return []
         strategy, instructor = _present(self.setup.strategy), _present(self.setup.instructor)
         count = strategy.problems_per_error(self.setup.settings.sample_size, len(errors))
-        cases = [Case(f"{iteration}/{error.id}", error) for error in errors]
+        rng = Random(f"{self.setup.settings.seed}/{iteration}/{name}")
+        seeds = strategy.seeds(errors, successes, rng)
+        if not seeds:
+            raise DataError(f"{place}: strategy={strategy.name} works from right answers, and the student has none")
+        cases = named(seeds, iteration)
+        if strategy.contrasts:
+            cases = self.contrasted(cases, successes, place, iteration)
+        cases = strategy.arranged(cases, rng)
         requests = [strategy.request(case, dataset.layout, count) for case in cases]
         stage = self.folder.stage(
             f"{place}/instruct",
@@ -108,6 +118,20 @@ class Run:
         kept, _ = verify(stage, parsed, self.setup.gates, context)
         self._track(stage, iteration)
         return kept
+
+    def contrasted(self, cases: list[Case], successes: list[Attempt], place: str, iteration: int) -> list[Case]:
+        """The cases beside their nearest successes."""
+        retrieval = _present(self.setup.retrieval)
+        stage = self.folder.stage(
+            f"{place}/retrieve",
+            cases=_digest(cases),
+            successes=_digest(successes),
+            retrieval=result_changing(retrieval),
+            encoder=retrieval.encoder.fingerprint,
+        )
+        beside = retrieve(stage, cases, successes, retrieval, self.setup.embeddings)
+        self._track(stage, iteration)
+        return beside
 
     def mixed(self, rows: Mapping[str, list[Example]], iteration: int) -> list[Example]:
         """The iteration's training set."""
@@ -196,6 +220,17 @@ def divide(attempts: list[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
     """Errors and successes; a question that could not be asked (its prompt too long) is neither."""
     asked = [attempt for attempt in attempts if attempt.kind != TOO_LONG]
     return [a for a in asked if not a.correct], [a for a in asked if a.correct]
+
+
+def named(seeds: Sequence[Attempt], iteration: int) -> list[Case]:
+    """A case for each seed; one that comes again gets a number behind its name."""
+    seen: Counter[str] = Counter()
+    cases = []
+    for seed in seeds:
+        seen[seed.id] += 1
+        again = f"~{seen[seed.id]}" if seen[seed.id] > 1 else ""
+        cases.append(Case(f"{iteration}/{seed.id}{again}", seed))
+    return cases
 
 
 def _plain(text: str) -> str:

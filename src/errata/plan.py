@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 import msgspec
 from rich.table import Table
 
 from errata.dataset.base import Dataset
-from errata.improve import divide, load_splits
+from errata.improve import divide, load_splits, named
 from errata.ledger import Ledger
-from errata.records import Attempt, Case, Example, Question, Request
+from errata.records import Attempt, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
 from errata.setup import Setup
 from errata.stage.instruct import estimate, held
@@ -78,13 +79,18 @@ def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question]
     stage = read_stage(folder)
     known = stage is not None and stage.finished
     if known:
-        errors, _ = divide(decode_lines((folder / "attempts.jsonl").read_bytes(), Attempt))
+        errors, successes = divide(decode_lines((folder / "attempts.jsonl").read_bytes(), Attempt))
     else:
+        successes = [Attempt(question, question.solution, True, None, True) for question in train]
         errors = [Attempt(question, question.solution, True, None, False, "wrong_value") for question in train]
     if not errors:
         return Asking(0, False, 0, 0, 0, 0.0)
     count = strategy.problems_per_error(setup.settings.sample_size, len(errors))
-    requests = [strategy.request(Case(f"{iteration}/{error.id}", error), dataset.layout, count) for error in errors]
+    seeds = strategy.seeds(errors, successes, Random(f"{setup.settings.seed}/{iteration}/{name}"))
+    cases = named(seeds, iteration)
+    if setup.retrieval is not None:  # any right answers: the nearest are not known before they are embedded
+        cases = [replace(case, neighbours=tuple(successes[: setup.retrieval.k])) for case in cases]
+    requests = [strategy.request(case, dataset.layout, count) for case in cases]
     paid = _held(setup, requests) if known and setup.ledger.exists() else set()
     unpaid = [request for request in requests if request.id not in paid]
     return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor))

@@ -103,11 +103,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Case:
-    """An error, beside the successes that a contrastive strategy wants to show (none for LE)."""
+    """An error, beside the successes that a contrastive strategy wants to show (none for LE), and their cosines to it."""
 
     id: str
     error: Attempt
     neighbours: tuple[Attempt, ...] = ()
+    similarities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from errata.instructor.base import Instructor
 from errata.ledger import Purse
 from errata.model.base import Model
 from errata.records import Question
+from errata.retrieval.base import Retrieval
 from errata.run_folder import digest
 from errata.strategy.base import Strategy
 
@@ -36,6 +37,12 @@ class Setup:
     gates: Mapping[str, Gate]
     strategy: Strategy | None
     instructor: Instructor | None
+    retrieval: Retrieval | None = None
+
+    @property
+    def embeddings(self) -> Path:
+        """The file of all embeddings, which all runs in `output_dir` share."""
+        return Path(self.settings.output_dir).expanduser() / "embeddings.sqlite"
 
     @property
     def tested(self) -> dict[str, Dataset]:
@@ -93,7 +100,9 @@ def check(command: str, composed: DictConfig) -> Setup:
     datasets, tests, gates = group("dataset"), group("tests"), group("gate")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
     instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
-    polymorphic = ("model", "dataset", "gate", "strategy", "instructor")
+    contrasts = strategy is not None and strategy.contrasts
+    retrieval = built(composed.retrieval, "retrieval") if contrasts else None
+    polymorphic = ("model", "dataset", "gate", "strategy", "instructor", "retrieval")
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
     missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
     problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
@@ -103,7 +112,7 @@ def check(command: str, composed: DictConfig) -> Setup:
             settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
     if settings is not None:
         problems += _range_problems(settings)
-    for component in (model, *datasets.values(), *gates.values()):
+    for component in (model, retrieval, *datasets.values(), *gates.values()):
         if component is not None:
             problems += component.problems()
     known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
@@ -140,10 +149,11 @@ def check(command: str, composed: DictConfig) -> Setup:
         "gate": ordered_gates,
         "strategy": strategy,
         "instructor": instructor,
+        "retrieval": retrieval,
     }
     plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
     student: Any = model  # None only where stored responses are graded anew
-    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor)
+    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval)
 
 
 def _improve_problems(model: Model | None, datasets: Mapping[str, Dataset], tests: Mapping[str, Dataset]) -> list[str]:

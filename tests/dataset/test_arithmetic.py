@@ -50,3 +50,8 @@ def test_drawing_is_seeded():
     assert Arithmetic("a", draw_seed=1).load("test") == Arithmetic("a", draw_seed=1).load("test")
     assert Arithmetic("a", draw_seed=1).load("test") != Arithmetic("a", draw_seed=2).load("test")
     assert len(Arithmetic("a", limit=7).load("test")) == 7
+
+
+def test_the_last_of_several_questions_is_recognised(questions):
+    first, last = questions[0], next(question for question in questions if question.skill != questions[0].skill)
+    assert recognise(f"1. {first.text}\n\nThe question:\n{last.text}\nsome answer").name == last.skill

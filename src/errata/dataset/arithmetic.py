@@ -106,8 +106,9 @@ def draw(skill: Skill, split: str, rng: random.Random) -> tuple[str, str, int]:
 
 
 def recognise(text: str) -> Skill | None:
-    """The skill whose wording a text holds, or None."""
-    return next((skill for skill, pattern in _PATTERNS if pattern.search(text)), None)
+    """The skill of the last question in a text (the one that is asked about stands behind its neighbours), or None."""
+    found = [(match.start(), skill) for skill, pattern in _PATTERNS for match in pattern.finditer(text)]
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _pattern(wording: str) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from errata.errors import ErrataError
-from errata.records import Attempt, Example, Rejection, Reply, Request
+from errata.records import Attempt, Case, Example, Rejection, Reply, Request
 from errata.report.results import collect
 from errata.run_folder import decode_lines
 from errata.terminal import console
@@ -44,6 +44,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     for title, body in (
         (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
         (f"the error: {error.id}", f"{error.question.text}\n\nright answer: {error.question.gold}"),
+        *_neighbours(place, example.request_id),
         (f"the student's answer ({(error.kind or '').replace('_', ' ')})", error.response or "(nothing)"),
         (
             f"the request {example.request_id}, ledger key {reply.key}",
@@ -53,6 +54,19 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         ("the verdicts on its problems", "\n".join(verdicts)),
     ):
         out.print(Panel(Text(body), title=Text(title), title_align="left"))
+
+
+def _neighbours(place: Path, request_id: str) -> list[tuple[str, str]]:
+    """The successes that stood beside the error, with their cosines, where the strategy contrasts."""
+    path = place / "retrieve" / "cases.jsonl"
+    if not path.is_file():
+        return []
+    case = _one(path, Case, lambda record: record.id == request_id)
+    lines = [
+        f"{cosine:.3f}  {near.id}: {near.question.text}"
+        for near, cosine in zip(case.neighbours, case.similarities, strict=True)
+    ]
+    return [("its nearest successes, with their cosines", "\n".join(lines) or "(none)")]
 
 
 def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 from errata.errors import ConfigError
-from errata.records import Case, Question, Request
+from errata.records import Attempt, Case, Question, Request
 
-PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail")
+PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail", "neighbours")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
 
 
@@ -18,6 +19,16 @@ class Strategy(Protocol):
     """What is asked of the instructor for one case."""
 
     name: str
+    contrasts: bool
+    """Whether its requests show the nearest successes."""
+
+    def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:
+        """The attempts that requests are made for: the errors, or what a control puts in their place."""
+        ...
+
+    def arranged(self, cases: Sequence[Case], rng: Random) -> list[Case]:
+        """The cases as they are asked about, after the neighbours were found."""
+        ...
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """What is wrong with the settings or the prompt files, given the run's datasets (name to layout)."""
@@ -51,7 +62,7 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
     Args:
         strategy: folder name of the strategy.
         dataset: name of the dataset.
-        layout: how its problems are written out.
+        layout: how its problems are written out; `{layout}` in a prompt stands for our description of it.
         prompts_dir: the user's folder; ours when None.
 
     Raises:
@@ -62,8 +73,8 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
     folder = next((place for place in places if (place / "user.txt").is_file()), None)
     if folder is None:
         raise ConfigError([f"no prompt for strategy {strategy} and dataset {dataset}: write {places[0] / 'user.txt'}"])
-    system = folder / "system.txt"
-    prompts = Prompts(system.read_text().strip() if system.is_file() else "", (folder / "user.txt").read_text().strip())
+    read = (path.read_text().strip() if path.is_file() else "" for path in (folder / "system.txt", folder / "user.txt"))
+    prompts = Prompts(*(text.replace("{layout}", _layout(root, layout)) if "{layout}" in text else text for text in read))
     unknown = {name for name in _names(prompts.system + prompts.user) if name not in PLACEHOLDERS}
     if unknown:
         raise ConfigError(
@@ -73,6 +84,12 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
             ]
         )
     return prompts
+
+
+def _layout(root: Path, layout: str) -> str:
+    """What every problem must be and how it is written out: the text that `{layout}` stands for, the user's or ours."""
+    places = [folder / "layouts" / f"{layout}.txt" for folder in (root, Path(__file__).parent / "prompts")]
+    return next(place for place in places if place.is_file()).read_text().strip()
 
 
 def load_schema(layout: str) -> dict[str, Any]:

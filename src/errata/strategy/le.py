@@ -6,11 +6,13 @@ by the prompt files alone: `le` shows nothing more, as the paper's protocol (whi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
 
 from errata.errors import ConfigError
-from errata.records import Case, Request
+from errata.records import Attempt, Case, Request
 from errata.strategy.base import load_prompts, load_schema, reply_tokens
 
 
@@ -28,6 +30,16 @@ class LE:
     name: str = "le"
     prompts_dir: str | None = None
     structured: bool = False
+
+    contrasts: ClassVar[bool] = False
+
+    def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:
+        """Every error once."""
+        return list(errors)
+
+    def arranged(self, cases: Sequence[Case], rng: Random) -> list[Case]:
+        """The cases as they are."""
+        return list(cases)
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """Prompt files that are missing or cannot be filled."""
@@ -56,6 +68,9 @@ class LE:
                 "solution": error.question.solution,
                 "failure": (error.kind or "").replace("_", " "),
                 "detail": error.detail or "(nothing is known)",
+                "neighbours": "\n\n".join(
+                    f"{number}. {near.question.with_choices}" for number, near in enumerate(case.neighbours, 1)
+                ),
             }
         )
         schema = load_schema(layout) if self.structured else None
