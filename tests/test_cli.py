@@ -52,7 +52,15 @@ def test_dry_run_of_the_others(command, pairs, tmp_path, capsys):
     [
         (["--help"], ["improve", "evaluate", "train", "report", "why", "dry_run=true"]),
         (["--version"], ["errata"]),
-        (["improve", "--help"], ["experiments: demo", "sweeps: seeds", "instructor: gpt4_turbo, gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm", "sample_size"]),
+        (
+            ["improve", "--help"],
+            [
+                "experiments: demo",
+                "sweeps: seeds",
+                "instructor: gpt4_turbo, gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm",
+                "sample_size",
+            ],
+        ),
         (["evaluate", "--help"], ["errata evaluate", "split: test"]),
         (["train", "--help"], ["errata train data=pairs.jsonl", "learning_rate"]),
         (["why", "--help"], ["RUN", "ROW"]),

@@ -69,6 +69,24 @@ def test_a_torn_file_gives_back_what_survives(ledger, tmp_path):
     assert after.replies == found.replies
 
 
+def test_repair_keeps_what_runs_have_claimed_and_refuses_while_one_lives(ledger):
+    with Ledger(ledger) as living:
+        living.join()
+        living.claim(call(5000))
+        living.db.execute("UPDATE reply SET text = 'something else' WHERE rowid = 5")
+        with pytest.raises(InstructorError, match="is using"):
+            repair(ledger)
+        living.db.execute("UPDATE owner SET pid = 999999999")  # it has died since
+    repair(ledger)
+    with Ledger(ledger) as mended:
+        assert mended.db.execute("SELECT count(*) FROM claim").fetchone() == (1,)
+        mended.join()
+        assert mended.claim(call(5000)) is True
+    assert not list(ledger.parent.glob("*.broken-2*"))
+    repair(ledger)  # nothing to do
+    assert not list(ledger.parent.glob("*.broken-2*"))
+
+
 def test_what_is_no_database_says_so(tmp_path):
     (tmp_path / "l.sqlite").write_bytes(b"\x00" * 9000)
     (tmp_path / "text").write_text("not a ledger, " * 1000)

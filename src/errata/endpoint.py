@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import openai
@@ -46,6 +47,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         self._client: Any = None
         self._session: Any = None
+        self._proxy: str | None = None
 
     def address_problems(self, group: str) -> list[str]:
         """No key, a malformed address, impossible numbers; `group` is the setting's first word."""
@@ -101,7 +103,10 @@ class Endpoint:
     @asynccontextmanager
     async def connected(self, base_url: str, retries: int | None = None) -> AsyncIterator[None]:
         """Hold a client open that tries again `retries` times by itself (None: `max_retries`)."""
-        through_proxy = urlsplit(base_url).hostname not in LOOPBACK  # a proxy cannot reach a server on this machine
+        address = urlsplit(base_url)
+        through_proxy = address.hostname not in LOOPBACK  # a proxy cannot reach a server on this machine
+        if through_proxy and not proxy_bypass(address.hostname or ""):
+            self._proxy = getproxies().get(address.scheme)
         client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=self.key or "none",
@@ -110,12 +115,12 @@ class Endpoint:
             default_headers=self.headers | {name: os.environ[variable] for name, variable in self.headers_env.items()},
             http_client=openai.DefaultAioHttpClient(trust_env=through_proxy),
         )
-        headers = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
+        sent = {**client.default_headers, **client.auth_headers}
+        headers = {name: value for name, value in sent.items() if isinstance(value, str)}
         session = aiohttp.ClientSession(
             headers=headers,
             connector=aiohttp.TCPConnector(limit=0),
-            trust_env=through_proxy,
-            timeout=aiohttp.ClientTimeout(),
+            timeout=aiohttp.ClientTimeout(sock_connect=min(30.0, 0.8 * self.timeout_s)),
         )
         async with client as self._client, session as self._session:
             yield
@@ -127,7 +132,7 @@ class Endpoint:
             aiohttp.ClientError: no whole answer came.
         """
         url = f"{str(self.client.base_url).rstrip('/')}/{path}"
-        async with self._session.post(url, data=json.dumps(body).encode()) as answer:
+        async with self._session.post(url, data=json.dumps(body).encode(), proxy=self._proxy) as answer:
             return answer.status, answer.headers, await answer.read()
 
     def say(self, error: Exception) -> str:

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -160,7 +160,7 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self.db.execute("PRAGMA journal_mode=WAL")
+            _patiently(lambda: self.db.execute("PRAGMA journal_mode=WAL"))
             self.db.execute("PRAGMA synchronous=FULL")
             found = self.db.execute("PRAGMA user_version").fetchone()[0]
             if found > VERSION:
@@ -197,6 +197,12 @@ class Ledger:
         row = self._one("SELECT usd, tokens, open_usd, open_tokens FROM account WHERE name = ?", account) or (0.0, 0, 0.0, 0)
         return Cost(row[0], row[1]), Cost(row[2], row[3])
 
+    def may_come_back(self, account: str) -> bool:
+        """Whether money is set aside that calls under way may leave over soon (those in a batch take a day)."""
+        return self._one(
+            "SELECT 1 FROM payment WHERE account = ? AND state = ? AND owner NOT LIKE ? LIMIT 1", account, OPEN, BATCH + "%"
+        ) is not None  # fmt: skip
+
     def paid(self, run: str, stage: str) -> tuple[Cost, int]:
         """What a stage has paid, over all its starts, and how many calls of unknown outcome are in it at their highest."""
         row = self._one(
@@ -226,13 +232,13 @@ class Ledger:
     def join(self) -> None:
         """Enter this process among the owners of claims, and clear away what dead ones have left."""
         self.owner = uuid.uuid4().hex
-        values = (self.owner, socket.gethostname(), os.getpid(), _started(os.getpid()), time.time())
-        self._run("INSERT INTO owner VALUES (?, ?, ?, ?, ?)", *values)
+        self.beat()
         self.bury()
 
     def beat(self) -> None:
-        """Say that this process is alive."""
-        self._run("UPDATE owner SET seen = ? WHERE id = ?", time.time(), self.owner)
+        """Say that this process is alive (again, where another has taken it for dead)."""
+        values = (self.owner, socket.gethostname(), os.getpid(), _started(os.getpid()), time.time())
+        self._run("INSERT OR REPLACE INTO owner VALUES (?, ?, ?, ?, ?)", *values)
 
     def leave(self) -> None:
         """Give up this process's claims."""
@@ -242,8 +248,12 @@ class Ledger:
     def bury(self) -> None:
         """Release the claims of dead processes. What they had under way may have been charged: it counts at its highest."""
         for owner, host, pid, started, seen in self._all("SELECT * FROM owner WHERE id != ?", self.owner):
-            here = host == socket.gethostname()
-            if (here and _started(pid) != started) or (not here and time.time() - seen > _SILENT_S):
+            if not (alive(host, pid, started) if host == socket.gethostname() else time.time() - seen <= _SILENT_S):
+                self._bury(owner)
+        for (owner,) in self._all(
+            "SELECT owner FROM claim UNION SELECT owner FROM payment WHERE state = ?1", OPEN
+        ):  # of owners that nobody knows (any more)
+            if not owner.startswith(BATCH) and not self._one("SELECT 1 FROM owner WHERE id = ?", owner):
                 self._bury(owner)
 
     def _bury(self, owner: str) -> None:
@@ -408,12 +418,35 @@ def trouble(path: Path, error: Exception) -> InstructorError:
     return InstructorError(f"cannot use the ledger {path}: {said}. Set ledger=FILE to another place.")
 
 
+def alive(host: str, pid: int, started: float) -> bool:
+    """Whether a process of this machine still runs."""
+    return host == socket.gethostname() and _started(pid) == started
+
+
+def _patiently(work: Callable[[], Any]) -> None:
+    """Switching to WAL does not wait for others by itself."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            work()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
 def _started(pid: int) -> float:
     """When a process of this machine was started, or 0 where there is none: ids are used again."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return 0.0
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.is_file():  # ticks since the machine was started, which no change of its clock moves
+            return float(stat.read_text().rpartition(")")[2].split()[19])
+        return float(process.create_time())
+    except (psutil.Error, OSError):
         return 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import DataError, InstructorError
-from errata.ledger import BATCH, Call, Ledger, Stored, seal, trouble
+from errata.ledger import BATCH, Call, Ledger, Stored, alive, seal, trouble
 from errata.run_folder import write_atomically
 
 _COLUMNS = (
@@ -117,6 +117,9 @@ def verify(path: Path) -> Soundness:
 def repair(path: Path) -> Soundness:
     """Put every sound reply into a new file in the old one's place; the old one stays beside it, as `NAME.broken-N`."""
     found = verify(path)
+    if found.sound:
+        return found
+    _refuse_while_used(path)
     fresh = path.with_name(path.name + ".repaired")
     fresh.unlink(missing_ok=True)
     with Ledger(fresh) as new, _bare(path) as db:
@@ -124,7 +127,7 @@ def repair(path: Path) -> Soundness:
         for row, kept in _survivors(db):
             if row is not None and _is_whole(row, kept):
                 _put(new, row)
-        for table in ("failure", "account", "payment", "batch"):
+        for table in ("failure", "account", "payment", "batch", "owner", "claim"):
             with contextlib.suppress(sqlite3.Error):
                 for values in db.execute(f"SELECT * FROM {table}").fetchall():
                     places = ", ".join("?" * len(values))
@@ -167,7 +170,7 @@ def merge(path: Path, others: Sequence[Path]) -> tuple[int, int]:
         InstructorError: a ledger cannot be read.
     """
     new = old = 0
-    with Ledger(path) as ledger:
+    with _opened(path, must_exist=False) as ledger:
         for other in others:
             ledger.db.execute("BEGIN IMMEDIATE")
             for row in _rows_of(other):
@@ -209,10 +212,21 @@ def give_up_batches(path: Path) -> int:
     return len(names)
 
 
+def _refuse_while_used(path: Path) -> None:
+    """A living run would write on into the file that is put aside."""
+    with _bare(path) as db, contextlib.suppress(sqlite3.Error):
+        for host, pid, started in db.execute("SELECT host, pid, started FROM owner"):
+            if alive(host, pid, started):
+                raise InstructorError(f"process {pid} on {host} is using {path}: end it first, then repair")
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Ledger]:
-    with Ledger(path, must_exist=True) as ledger:
-        yield ledger
+def _opened(path: Path, must_exist: bool = True) -> Iterator[Ledger]:
+    with Ledger(path, must_exist=must_exist) as ledger:
+        try:
+            yield ledger
+        except sqlite3.Error as error:
+            raise trouble(path, error) from error
 
 
 def _read(ledger: Ledger, statement: str) -> list[Any]:

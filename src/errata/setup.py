@@ -1,5 +1,6 @@
 """From a composed config to built and checked components: all problems together, before anything is loaded or paid."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -212,7 +213,7 @@ def _budget_problems(budget: Any, instructor: Instructor) -> list[str]:
     found = [
         f"budget.{name} is {value}: it must be 0 or more"
         for name, value in (("usd", budget.usd), ("tokens", budget.tokens))
-        if value is not None and value < 0
+        if value is not None and not 0 <= value < math.inf
     ]
     limited = budget.usd is not None or budget.tokens is not None
     if budget.usd is not None and instructor.price(1, 1) is None:

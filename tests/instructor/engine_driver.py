@@ -29,7 +29,7 @@ def instructor(port, **settings):
         "concurrency": 64,
         "max_tokens": 100,
     }
-    return OpenAI("m", f"http://127.0.0.1:{port}/v1", api_key_env=None, **{**quick, **settings})
+    return OpenAI("m", f"http://127.0.0.1:{port}/v1", **{"api_key_env": None, **quick, **settings})
 
 
 def main():

@@ -41,7 +41,8 @@ class Endpoint:
             app.router.add_post("/v1/files", self.upload)
             app.router.add_get("/v1/files", self.list_files)
             app.router.add_get("/v1/files/{id}/content", self.content)
-            app.router.add_post("/v1/batches", self.create)
+            self.on_create = self.create
+            app.router.add_post("/v1/batches", lambda request: self.on_create(request))
             app.router.add_get("/v1/batches", self.list_batches)
             app.router.add_get("/v1/batches/{id}", self.retrieve)
             runner = web.AppRunner(app, access_log=None)
@@ -234,3 +235,51 @@ def test_an_endpoint_without_batches_is_told_apart(tmp_path):
     endpoint = Endpoint()
     with pytest.raises(InstructorError, match=r"Batch API .* fails.*mode=now"):
         ask(tmp_path, type("Nowhere", (), {"port": f"{endpoint.port}/nothing"}), 3)
+
+
+def test_a_batch_that_was_made_though_the_answer_was_lost_is_not_made_again(tmp_path):
+    endpoint = Endpoint()
+    real, failures = endpoint.create, iter([True])
+
+    async def create(request):
+        made = await real(request)
+        return web.Response(status=502) if next(failures, False) else made
+
+    endpoint.on_create = create
+    replies, stage = ask(tmp_path, endpoint, 5, **PRICE)
+    assert all(reply.text for reply in replies)
+    assert endpoint.asked == {"upload": 1, "create": 1}
+    assert stage.record.counts["paid tokens"] == 5 * 70
+
+
+def test_answers_without_a_count_of_tokens_count_at_their_highest(tmp_path):
+    endpoint = Endpoint(
+        lambda key, body: (200, completion("x", usage=False)) if "1" in str(body) else (200, {"no": "reply"})
+    )
+    ask(tmp_path, endpoint, 12, Purse("a", "r", "s", usd=1.0), **PRICE)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        spent, reserved = ledger.spent("a")
+    assert spent.tokens > 12 * 100
+    assert reserved.tokens == 0
+
+
+def test_odd_lines_and_keys_in_them_do_no_harm(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-a-secret-in-a-line")
+    endpoint = Endpoint(
+        lambda key, body: (
+            (400, {"error": "your key sk-a-secret-in-a-line is fine"}) if "3" in str(body) else (200, completion("x"))
+        )
+    )
+    finish = endpoint.finish
+
+    def with_odd_lines(made):
+        finish(made)
+        name, content = endpoint.files[made["output_file_id"]]
+        endpoint.files[made["output_file_id"]] = (name, content + b'\nnot json\n{"custom_id": 5}\n[]\n')
+
+    endpoint.finish = with_odd_lines
+    replies, _ = ask(tmp_path, endpoint, 6, api_key_env="MY_KEY")
+    assert [n for n, reply in enumerate(replies) if reply.text is None] == [3]
+    assert "***" in replies[3].failure
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"sk-a-secret-in-a-line" not in path.read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -82,7 +83,9 @@ def test_what_fails_for_good_is_recorded_and_the_others_go_on(tmp_path):
     failed = [reply for reply in replies if reply.text is None]
     assert 50 < len(failed) < 200
     assert rows(tmp_path, "SELECT count(*) FROM failure") == [(len(failed),)]
-    assert all("(after 1 attempts)" in reply.failure for reply in failed)
+    # of those that fail, none was repeated but for a busy server
+    assert all(re.search(r"\(after \d attempts\)", reply.failure) for reply in failed)
+    assert not any("HTTP 429" in reply.failure or "HTTP 503" in reply.failure for reply in failed)
     assert stage.record.counts["failed"] == len(failed)
 
 

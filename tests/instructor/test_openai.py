@@ -1,6 +1,7 @@
 """The real `openai` client against a real server on loopback that misbehaves."""
 
 import asyncio
+import json
 import threading
 from collections import Counter
 
@@ -58,6 +59,11 @@ class Server:
         if word.isdigit() and (how.startswith("always") or self.seen[text] <= 2):
             error = {"error": {"message": f"no {how}: {request.headers.get('Authorization')}"}}
             return web.json_response(error, status=int(word), headers={"Retry-After": "0.05"})
+        if word == "odd":
+            odd = json.loads(completion("fine").text)
+            odd["choices"][0]["finish_reason"] = {"why": "who knows"}
+            odd["usage"] = {"prompt_tokens": 1e999, "total_tokens": 70}
+            return web.json_response(odd)
         if word == "empty":
             return completion("", "content_filter")
         if word == "garbage":
@@ -204,3 +210,35 @@ def test_replay_asks_which_recording_when_there_are_two(server, tmp_path):
 def test_an_endpoint_where_nothing_listens_is_reported_before_anything_is_sent():
     with pytest.raises(InstructorError, match="nothing answers at"):
         OpenAI("m", "http://127.0.0.1:9/v1").probe()
+
+
+def test_a_refusal_that_speaks_of_schemas_is_final_where_none_was_sent(server, tmp_path):
+    replies = run(tmp_path, OpenAI("m", server.url), requests("400 always json_schema guided response_format", "a"))
+    assert "HTTP 400" in replies[0].failure
+    assert replies[1].text == "reply to a"
+    assert sum(server.seen.values()) == 2
+
+
+@pytest.mark.parametrize("status", [503, 500])
+def test_an_outage_ends_the_run_instead_of_the_stage(server, tmp_path, status, monkeypatch):
+    monkeypatch.setattr("errata.instructor.openai._retry_after", lambda headers: None)
+    asked = requests("a", *(f"{status} always {n}" for n in range(30)))
+    with pytest.raises(InstructorError, match="no answer from the instructor"):
+        run(tmp_path, OpenAI("m", server.url, concurrency=4, give_up_s=2.0, max_retries=50), asked)
+    with RunFolder(tmp_path / "run", {}) as folder:
+        assert not folder.stage("instruct", n=len(asked)).finished
+
+
+def test_one_odd_answer_loses_no_other(server, tmp_path):
+    asked = requests(*(f"q{n}" for n in range(20)), "odd one", *(f"p{n}" for n in range(20)))
+    replies = run(tmp_path, OpenAI("m", server.url, concurrency=32), asked)
+    assert all(reply.text for reply in replies)
+    assert set(server.seen.values()) == {1}
+    assert (replies[20].text, replies[20].prompt_tokens) == ("fine", 0)
+
+
+def test_settings_by_which_a_budget_could_be_passed_are_refused():
+    odd = OpenAI("m", "http://127.0.0.1:1/v1", extra_body={"n": 20, "max_tokens": 9}, batch_discount=50.0)
+    said = "; ".join(odd.problems([]))
+    assert "extra_body.n" in said and "extra_body.max_tokens" in said and "batch_discount is 50" in said
+    assert "usd_per_million_in is nan" in "; ".join(OpenAI("m", usd_per_million_in=float("nan")).problems([]))

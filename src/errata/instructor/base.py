@@ -32,6 +32,11 @@ class PassingTrouble(Exception):  # noqa: N818
         super().__init__(reason)
         self.busy, self.after, self.charged = busy, after, charged
 
+    @property
+    def down(self) -> bool:
+        """Whether it speaks for an endpoint that is down: not one that limits the rate, or says when to come back."""
+        return self.after is None and "HTTP 429" not in str(self)
+
 
 class SchemaRefused(Exception):  # noqa: N818
     """The endpoint knows no JSON schema: the same call without one may be answered."""

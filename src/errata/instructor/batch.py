@@ -18,13 +18,15 @@ import openai
 
 from errata.errors import InstructorError
 from errata.instructor.engine import Outcome, highest_cost, used_up
-from errata.instructor.openai import OpenAI
+from errata.instructor.openai import UNREADABLE, OpenAI
+from errata.instructor.pace import backoff
 from errata.instructor.writer import Writer
 from errata.ledger import BATCH, Batch, BudgetReached, Call, Cost, Ledger, Purse, Stored
 
 _ROUNDS = 3
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _CALLS_A_BATCH = 50_000
+_UNREADABLE = "UnreadableAnswer"
 log = logging.getLogger("errata")
 
 
@@ -95,7 +97,7 @@ class _Batches:
             ledger.open_batch(batch)
         driven = [found for name in sorted(waiting) if (found := ledger.drive(name)) is not None]
         if refused is not None and not (made or waiting or there):
-            raise used_up(self.purse, ledger.spent(self.purse.account)[0], refused)
+            raise used_up(self.purse, *ledger.spent(self.purse.account), refused)
         return there, [*driven, *made]
 
     async def _drive(self, batch: Batch) -> dict[str, Stored | str | None]:
@@ -103,13 +105,8 @@ class _Batches:
         client: openai.AsyncOpenAI = self.instructor.client.with_options(max_retries=self.instructor.max_retries)
         try:
             ended = await self._ended(client, await self._created(client, batch))
-            lines = [
-                json.loads(line)
-                for file in (ended.output_file_id, ended.error_file_id)
-                if file
-                for line in (await client.files.content(file)).content.split(b"\n")
-                if line.strip()
-            ]
+            files = [file for file in (ended.output_file_id, ended.error_file_id) if file]
+            lines = [line for file in files for line in (await client.files.content(file)).content.split(b"\n")]
         except openai.OpenAIError as error:
             raise InstructorError(
                 f"the Batch API of {self.instructor.base_url} fails: {self.instructor.say(error)}. The batch {batch.name} "
@@ -117,8 +114,9 @@ class _Batches:
             ) from None
         if ended.status != "completed":
             errors = [str(one.message) for one in (ended.errors.data if ended.errors else None) or []]
-            log.warning("batch %s is %s, with %d answers. %s", ended.id, ended.status, len(lines), " ".join(errors)[:300])
-        found = {str(line["custom_id"]): self._read(line) for line in lines}
+            said = self.instructor.hide(" ".join(errors))
+            log.warning("batch %s is %s, with %d lines. %s", ended.id, ended.status, len(lines), said)
+        found = dict(self._read(line) for line in lines if line.strip())
         results: dict[str, Stored | str | None] = {}
         for call in batch.calls:
             result = found.get(call.key)
@@ -134,6 +132,18 @@ class _Batches:
         """The batch's id: as it is known, as it is found by its name, or newly made."""
         if batch.batch_id:
             return batch.batch_id
+        once, tried = client.with_options(max_retries=0), 0
+        while True:
+            try:
+                return await self._create(client, once, batch)
+            except (openai.APIConnectionError, openai.InternalServerError):  # it may have come to pass all the same
+                tried += 1
+                if tried > self.instructor.max_retries:
+                    raise
+                await asyncio.sleep(backoff(tried, None))
+
+    async def _create(self, client: openai.AsyncOpenAI, once: openai.AsyncOpenAI, batch: Batch) -> str:
+        """Upload and create what the endpoint does not have yet under the batch's name."""
         file_id, name = batch.file_id, f"errata-{batch.name}.jsonl"
         async for made in client.batches.list(limit=100):
             if (made.metadata or {}).get("errata") == batch.name:
@@ -146,9 +156,9 @@ class _Batches:
             where = {"method": "POST", "url": "/v1/chat/completions"}
             lines = [{"custom_id": call.key, **where, "body": self.instructor.body(call)} for call in batch.calls]
             content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-            file_id = (await client.files.create(file=(name, content), purpose="batch")).id
+            file_id = (await once.files.create(file=(name, content), purpose="batch")).id
             await self._known(batch, file_id, None)
-        created = await client.batches.create(
+        created = await once.batches.create(
             input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"errata": batch.name}
         )
         log.info("batch %s: %d calls uploaded; answers are due within 24 hours", created.id, len(batch.calls))
@@ -167,18 +177,24 @@ class _Batches:
             await asyncio.sleep(self.instructor.batch_poll_s)
         return batch
 
-    def _read(self, line: dict[str, Any]) -> Stored | str | None:
-        """A line of a result file: a reply, a failure for good, or None for one that may pass."""
-        response, error = line.get("response") or {}, line.get("error") or {}
-        status = int(response.get("status_code") or 0)
-        body = response.get("body") or {}
+    def _read(self, line: bytes) -> tuple[str, Stored | str | None]:
+        """A line of a result file: its call's key, and a reply, a failure for good, or None for one that may pass."""
+        try:
+            entry = json.loads(line)
+            key, response = str(entry["custom_id"]), entry.get("response") or {}
+            status = int(response.get("status_code") or 0)
+        except UNREADABLE as error:
+            log.warning("a line of a batch's answers cannot be read: %s", self.instructor.hide(str(error)))
+            return "", None
         if status == 200:
             try:
-                return self.instructor.read(body, 0.0)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as unreadable:
-                return f"UnreadableAnswer: {type(unreadable).__name__}: {unreadable}"
-        said = str((body.get("error") or error or {}).get("message") or error.get("code") or f"status {status}")
-        return None if status in (0, 408, 409, 429) or status >= 500 else f"BadRequest {status}: {said}"[:300]
+                return key, self.instructor.read(response["body"], 0.0)
+            except UNREADABLE as error:
+                return key, self.instructor.hide(f"{_UNREADABLE}: {type(error).__name__}: {error}")
+        if status in (0, 408, 409, 429) or status >= 500:
+            return key, None
+        said = json.dumps(response.get("body") or entry.get("error"))
+        return key, self.instructor.hide(f"HTTP {status}: {said}")
 
 
 def _keep(ledger: Ledger, batch: Batch, results: dict[str, Stored | str | None]) -> None:
@@ -187,7 +203,9 @@ def _keep(ledger: Ledger, batch: Batch, results: dict[str, Stored | str | None])
         if isinstance(result, Stored):
             ledger.put(call, result)
             tokens = result.prompt_tokens + result.completion_tokens
-            ledger.settle_in_batch(batch.name, call, Cost(result.usd, tokens))
+            ledger.settle_in_batch(batch.name, call, Cost(result.usd, tokens) if tokens else None)
         elif result is not None:
             ledger.fail(call, result)
+            if result.startswith(_UNREADABLE):
+                ledger.settle_in_batch(batch.name, call, None)  # charged all the same
     ledger.end_batch(batch.name)

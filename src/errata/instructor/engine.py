@@ -34,6 +34,7 @@ class _Item:
     most: Cost
     due: float = 0.0
     attempts: int = 0
+    refused: int = 0
     first_sent: float | None = None
 
 
@@ -159,14 +160,21 @@ class Engine:
         except BudgetReached:
             ledger.release(item.call)
             spent, reserved = ledger.spent(self.purse.account)
-            return None if reserved.tokens else used_up(self.purse, spent, item.most)
+            if ledger.may_come_back(self.purse.account):
+                return None
+            return used_up(self.purse, spent, reserved, item.most)
 
     async def _attempt(self, item: _Item, payment: int) -> int:
         """Send the call; returns the tokens that it used."""
         call, sent_at = item.call, self._loop.time()
-        item.attempts += 1
         item.first_sent = sent_at if item.first_sent is None else item.first_sent
         left = item.first_sent + self.instructor.deadline_s - sent_at
+        if left <= 0:
+            why = f"no answer within {self.instructor.deadline_s:g} s (after {item.attempts} attempts)"
+            await self._writer.do(lambda ledger: self._give_up(ledger, call, payment, why, False))
+            self._fail(item, why, declined=False)
+            return 0
+        item.attempts += 1
         try:
             async with asyncio.timeout(max(0.01, min(self.instructor.timeout_s, left))):
                 stored = await self.instructor.reply(call)
@@ -211,10 +219,11 @@ class Engine:
             self._pace.busy(now, sent_at, trouble.after)
             self._well_at = max(self._well_at, now if trouble.after else 0.0)  # it is there, and says when to come back
         self._rest()
-        self._troubled += not trouble.busy
+        self._troubled += trouble.down
         wait = backoff(item.attempts, trouble.after)
         past = (item.first_sent or now) + self.instructor.deadline_s
-        if item.attempts <= self.instructor.max_retries and now + wait < past:
+        item.refused += trouble.busy  # being busy uses up a call's time, not its attempts
+        if item.attempts - item.refused <= self.instructor.max_retries and now + wait < past:
             await self._writer.do(lambda ledger: ledger.settle(payment, None if trouble.charged else Cost(0.0, 0)))
             self._later(item, wait)
         else:
@@ -252,14 +261,15 @@ def highest_cost(instructor: Instructor, call: Call) -> Cost:
     return Cost(instructor.price(prompt, reply), prompt + reply)
 
 
-def used_up(purse: Purse, spent: Cost, most: Cost) -> BudgetError:
+def used_up(purse: Purse, spent: Cost, reserved: Cost, most: Cost) -> BudgetError:
     """The error that ends a run at its limit, with the sums."""
     limits = [f"budget.usd={purse.usd:g}"] if purse.usd is not None else []
     limits += [f"budget.tokens={purse.tokens}"] if purse.tokens is not None else []
     money = f"${spent.usd or 0:.4f}, " if purse.usd is not None else ""
     price = f"${most.usd:.4f}, " if most.usd else ""
+    aside = f", {reserved.tokens} set aside for calls that wait in a batch" if reserved.tokens else ""
     return BudgetError(
-        f"the budget of {purse.account!r} is used up: {money}{spent.tokens} tokens spent of {' and '.join(limits)}, "
+        f"the budget of {purse.account!r} is used up: {money}{spent.tokens} tokens spent{aside} of {' and '.join(limits)}, "
         f"and the next call may take {price}{most.tokens} tokens. What was received is kept: raise the limit, "
         "and the same command goes on from there."
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 import socket
 import time
@@ -24,7 +25,11 @@ from errata.ledger import Call, Ledger, Stored
 _NEUTRAL = {"neutral": True}
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English
 _PER_MESSAGE = 8  # the roles' own tokens, at most
+_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_OWN_FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "response_format")
 _BUSY = (429, 503, 529)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+"""What reading an answer that is no chat completion may raise."""
 _DURATION = re.compile(r"([\d.]+)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -83,7 +88,14 @@ class OpenAI(Endpoint):
         found += [
             f"instructor.{name} is {value}: it must be {least:g} or more"
             for name, least in at_least.items()
-            if (value := getattr(self, name)) is not None and value < least
+            if (value := getattr(self, name)) is not None and not least <= value < math.inf
+        ]
+        if self.batch_discount > 1:
+            found.append(f"instructor.batch_discount is {self.batch_discount:g}: it is a share of the price, from 0 to 1")
+        found += [
+            f"instructor.extra_body.{name} is not to be set there: Errata sends it itself"
+            for name in _OWN_FIELDS
+            if name in self.extra_body
         ]
         if self.mode not in ("now", "batch"):
             found.append(f"instructor.mode is {self.mode!r}: choose now or batch")
@@ -170,19 +182,24 @@ class OpenAI(Endpoint):
         try:
             status, headers, content = await self.post("chat/completions", self.body(call))
         except (aiohttp.ClientError, OSError) as error:
-            name = "NoConnection" if isinstance(error, aiohttp.ClientConnectorError) else "ConnectionLost"
+            name = "NoConnection" if isinstance(error, _NEVER_SENT) else "ConnectionLost"
             said = " ".join(f"{name}: {type(error).__name__} {error}".split())
             raise PassingTrouble(self.hide(said), charged=name == "ConnectionLost") from None
         self._heed(headers)
         if status >= 300:
-            raise self._refusal(status, headers, content)
+            refusal = self._refusal(status, headers, content)
+            if isinstance(refusal, SchemaRefused) and "response_format" not in call.parameters:
+                refusal = FailedCall(str(refusal))
+            raise refusal
         try:
             return self.read(json.loads(content), time.monotonic() - start)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except UNREADABLE as error:
             raise PassingTrouble(f"UnreadableAnswer: {type(error).__name__}: {self.say(error)}", charged=True) from None
 
     def read(self, completion: Any, seconds: float) -> Stored:
         """A chat completion (decoded JSON) as a reply with its price.
+
+        A count of tokens that cannot be read is taken for none: the reply counts at its highest price.
 
         Raises:
             KeyError, TypeError, AttributeError, IndexError, ValueError: it is none.
@@ -192,11 +209,13 @@ class OpenAI(Endpoint):
         if not isinstance(text, str):
             raise TypeError(f"the content is {type(text).__name__}, not text")
         text.encode()  # a lone surrogate could not be stored
-        reason, usage = choice.get("finish_reason") or "", completion.get("usage")
-        if not usage:
+        reason = str(choice.get("finish_reason") or "")
+        try:
+            usage = completion["usage"]
+            asked, said = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+            cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        except UNREADABLE:
             return Stored(text, reason, 0, 0, None, seconds)
-        asked, said = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
         return Stored(text, reason, asked, said, self.price(asked, said, cached), seconds, cached)
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> Exception:

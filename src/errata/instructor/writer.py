@@ -5,6 +5,7 @@ back only when it is on the disk.
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -88,9 +89,14 @@ class Writer:
             for work, future in batch:
                 told.append((future, work(ledger)))
             ledger.db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - nothing of this batch is kept: told to all who wait
-            if ledger.db.in_transaction:
-                ledger.db.execute("ROLLBACK")
+        except Exception as error:  # noqa: BLE001 - nothing of this batch is kept: told to whoever waits
+            with contextlib.suppress(sqlite3.Error):
+                if ledger.db.in_transaction:
+                    ledger.db.execute("ROLLBACK")
+            if len(batch) > 1:  # one by one, so that only what fails is lost
+                for one in batch:
+                    self._commit(ledger, [one])
+                return
             said = trouble(self.path, error) if isinstance(error, sqlite3.Error) else error
             told = [(future, said) for _, future in batch]
         self._loop.call_soon_threadsafe(_tell, [(future, result) for future, result in told if future is not None])
