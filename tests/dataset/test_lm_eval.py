@@ -1,5 +1,6 @@
 """lm-eval as a benchmark source: its own scores on our model, free text by our engine, and our graders beside its own."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -168,6 +169,13 @@ def test_what_cannot_be_is_said_in_one_error(tasks, tiny_model, tmp_path, monkey
 
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     assert "pip install 'errata[lmeval]'" in problems()[0]
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert errata("evaluate", "model=hf", f"model.path={tiny_model}", "dataset=lm_eval") == 2
+    assert "needs the package lm-eval" in capsys.readouterr().err
 
 
 @pytest.mark.slow

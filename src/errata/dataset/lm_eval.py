@@ -54,7 +54,10 @@ class LMEval:
     @property
     def protocol(self) -> str:
         """The harness and its version: its prompts and rules, not ours."""
-        return f"lm-eval {importlib.metadata.version('lm_eval')}"
+        try:
+            return f"lm-eval {importlib.metadata.version('lm_eval')}"
+        except importlib.metadata.PackageNotFoundError:
+            return "lm-eval"
 
     def problems(self) -> list[str]:
         """A missing package, or a task that it does not know."""
