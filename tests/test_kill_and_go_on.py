@@ -69,7 +69,12 @@ def test_killed_inside_every_stage_it_ends_as_if_undisturbed(tiny_model, tmp_pat
     assert "iteration_1/train/train.jsonl" in tables
     for name, content in expected_tables.items():
         assert tables[name] == content, name
-    assert (scores, practice) == (expected_scores, expected_practice)
+    assert scores == expected_scores
+    # who has paid for a reply, and what was lost on its way, is another story in a run that was killed
+    paid = ("from_the_ledger", "paid_tokens", "paid_usd")
+    for one, other in zip(practice, expected_practice, strict=True):
+        assert one["paid_tokens"] >= other["paid_tokens"] == other["tokens"]
+        assert {k: v for k, v in one.items() if k not in paid} == {k: v for k, v in other.items() if k not in paid}
     assert losses(metrics) == losses(expected_metrics)
 
     kept = set()
