@@ -1,8 +1,8 @@
 """Instructor: requests per second of Errata's engine, with its ledger on, beside peers, against a server on this machine.
 
-    python3 -m venv /tmp/curator_env                                     the peer Curator, in an environment of its own
-    /tmp/curator_env/bin/pip install bespokelabs-curator==0.1.31
-    python benchmarks/instructor.py --curator /tmp/curator_env/bin/python
+    python3 -m venv curator_env                                     the peer Curator, in an environment of its own
+    curator_env/bin/pip install bespokelabs-curator==0.1.31
+    python benchmarks/instructor.py --curator curator_env/bin/python
 
 The server (aiohttp, a process of its own, a fresh one for each contender) answers every chat completion with the same small
 reply after 0 or 1000 ms and counts what it sees. Each contender runs in a fresh process, one after the other, with 256

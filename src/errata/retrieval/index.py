@@ -1,6 +1,5 @@
 """The FAISS index: exact by default, approximate when asked."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,17 +42,3 @@ def recall(pool: np.ndarray, queries: np.ndarray, k: int, kind: str) -> float:
     """Which share of the exact k nearest an index finds."""
     exact, found = search(pool, queries, k)[1], search(pool, queries, k, kind)[1]
     return float(np.mean([len(set(one) & set(other)) / k for one, other in zip(exact, found, strict=True)]))
-
-
-def save(made: Any, path: Path) -> None:
-    """Write an index to a file."""
-    import faiss
-
-    faiss.write_index(made, str(path))
-
-
-def load(path: Path) -> Any:
-    """Open an index, its vectors mapped into memory from the file."""
-    import faiss
-
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
