@@ -73,6 +73,7 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", "dataset.arithmetic.limit=few"], ["dataset.arithmetic.limit", "'few'", "Integer"]),
         (["improve", "dataset.arithmetic.limt=3"], ["no option 'dataset.arithmetic.limt'", "Did you mean limit?"]),
         (["improve", "instructor.flaw_rate=lots"], ["instructor.flaw_rate", "'lots'", "Float"]),
+        (["improve", "instructr.flaw_rate=2"], ["no option 'instructr'", "Did you mean instructor?"]),
         (["improve", "instructor.flaw_rate=2"], ["flaw_rate is 2", "0 to 1"]),
         (["improve", "strategy.k=2"], ["no option 'strategy.k'", "prompts_dir"]),
         (["improve", "k=2"], ["no option 'k'"]),

@@ -157,6 +157,9 @@ def _explain(command: str, error: Exception) -> str:
     if "Could not override" in message and "No match in the defaults list" in message:
         return message.splitlines()[0]
     places = _names_beside(command, name)
+    if not places and "." in name:  # the group itself is misspelt
+        name = name.partition(".")[0]
+        places = _names_beside(command, name)
     parent, _, last = name.rpartition(".")
     cause = str(error.__cause__).splitlines()[0] if error.__cause__ else ""
     if last in places:  # the name is right, the value is not
