@@ -203,7 +203,7 @@ HOSTILE = {
                 try: os.kill(pid, signal.SIGKILL)
                 except OSError: pass
     """,
-    "stop the parent": "import os, signal\ndef f(x): os.kill(os.getppid(), signal.SIGSTOP); return 'REACHED'",
+    "stop the parent": "import os, signal\ndef f(x): os.kill(os.getppid() or 2, signal.SIGSTOP); return 'REACHED'",
     "swallows everything": """
         def f(x):
             while True:
@@ -296,7 +296,7 @@ HOSTILE = {
         def f(x):
             with multiprocessing.Pool(2) as pool: return 'REACHED' + str(pool.map(abs, [1]))
     """,
-    "debugger": "import ctypes, os\ndef f(x): return 'REACHED' if ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0 else 0",
+    "debugger": "import ctypes, os\ndef f(x): return 'REACHED' if ctypes.CDLL(None).ptrace(16, os.getppid() or 2, 0, 0) == 0 else 0",
     "new namespaces": "import ctypes\ndef f(x): return 'REACHED' if ctypes.CDLL(None).unshare(0x10000000) == 0 else 0",
     "gives itself more": """
         import resource
@@ -306,7 +306,7 @@ HOSTILE = {
     """,
     "limits of others": """
         import os, resource
-        def f(x): resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0)); return 'REACHED'
+        def f(x): resource.prlimit(os.getppid() or 2, resource.RLIMIT_CPU, (0, 0)); return 'REACHED'  # 0 would be itself
     """,
     "waits for input": "def f(x): return input()",
     "stdout replaced": """
@@ -400,7 +400,7 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
             pytest.skip(f"nothing holds these programs here: {sandbox.isolation}")
         hide = {"own memory", "other processes' memory", "command lines of others"} if "namespaces" in without else set()
         names = [name for name in HOSTILE if name not in hide]
-        zygotes = 2 if "no namespaces" in sandbox.isolation else 4
+        workers = 2 if "no namespaces" in sandbox.isolation else 6  # a zygote each, its parent outside, its tester
         port = server.getsockname()[1]
         programs = []
         for name in names:
@@ -416,8 +416,8 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
         allowed = {"new namespaces", "limits of others"} if "seccomp" in without else set()
         assert not passed
         assert not reached.keys() - allowed, reached
-        left = new_processes(zygotes)
-        assert len(left) <= zygotes
+        left = new_processes(workers)
+        assert len(left) <= workers
         # the same workers still tell right from wrong
         assert sandbox.run(program("def f(x): return 730168428 + x")).status == "passed"
         assert {item.name for item in canary.iterdir()} == {"canary"}
@@ -718,3 +718,34 @@ def test_humanevals_own_solutions_pass():
     with Sandbox(Limits(wall_s=10), workers=2) as sandbox:
         outcomes = list(sandbox.run_all(programs))
     assert [(i["task_id"], o) for i, o in zip(items, outcomes, strict=True) if o.status != "passed"] == []
+
+
+TRACES = {
+    "a changed builtin": "import builtins\ndef check(candidate):\n    builtins.oct = lambda value: 731\n    assert candidate(1)",
+    "a changed module": "import math\nmath.floor = lambda value: 731\ndef check(candidate):\n    assert candidate(1)",
+    "a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+    "def check(candidate):\n    assert candidate(1)",
+    "a seed": "import random\nrandom.seed(1)\ndef check(candidate):\n    assert candidate(1)",
+    "a depth": "import sys\nsys.setrecursionlimit(80)\ndef check(candidate):\n    assert candidate(1)",
+    "a file": "open('left', 'w').write('x')\ndef check(candidate):\n    assert candidate(1)",
+    "an environment": "import os\nos.environ['LEFT'] = 'x'\ndef check(candidate):\n    assert candidate(1)",
+    "another folder": "import os\nos.chdir('/')\ndef check(candidate):\n    assert candidate(1)",
+    "a handler": "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\ndef check(candidate):\n    assert candidate(1)",
+}
+STATE = """
+    import builtins, math, os, random, signal, sys, threading
+    def check(candidate):
+        state = (oct(8), math.floor(2.5), threading.active_count(), random.random(), sys.getrecursionlimit() > 900,
+                 os.listdir("."), "LEFT" in os.environ, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+        raise ValueError(state)
+"""
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_what_tests_leave_behind_does_not_reach_the_next_program(trace):
+    honest, state = "def f(x): return 1", program("def f(x): return x", STATE)
+    with Sandbox(workers=1) as fresh:
+        expected = fresh.run(state)
+    with Sandbox(workers=1) as sandbox:
+        assert sandbox.run(program(honest, TRACES[trace])).status == "passed"
+        assert sandbox.run(state) == expected

@@ -1,6 +1,6 @@
 """Runs a program that a model wrote against a benchmark's tests, and says what happened.
 
-Each worker is a small process (`errata.sandbox_child`) that forks, for every program, a tester and a candidate. Only the
+Each worker is a small process (`errata.sandbox_child`) that forks a candidate for every program, beside a tester. Only the
 candidate executes the program, only the tester knows the tests, and the verdict comes over a pipe that the candidate does
 not hold. `docs/sandbox.md` says what this stops and what it does not.
 """

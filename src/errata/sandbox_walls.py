@@ -148,10 +148,14 @@ def fork_in_namespace() -> int:
 
 
 def mount_scratch(owner: int, megabytes: int) -> None:
-    """A private, empty folder in memory at SCRATCH; it goes when the last process that sees it ends."""
+    """An empty folder in memory at SCRATCH, seen only in this mount namespace."""
     options = f"mode=700,size={megabytes}m,nr_inodes=2048,uid={owner},gid={os.getgid() if owner == os.getuid() else owner}"
-    _kernel("unshare", _NEWNS)
     _kernel("mount", b"tmpfs", SCRATCH.encode(), b"tmpfs", _NOSUID | _NODEV | _NOEXEC, options.encode())
+
+
+def unmount_scratch() -> None:
+    """Take the folder at SCRATCH away; its memory is free when the last process that holds a file in it has ended."""
+    _kernel("umount2", SCRATCH.encode(), 2)
 
 
 def spare_user(wish: int) -> int:
