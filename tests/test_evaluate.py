@@ -106,7 +106,7 @@ def test_bad_input_is_one_clear_error(place, capsys, arguments, said):
 
 
 def test_a_train_question_that_is_a_test_question_is_never_asked(tmp_path, monkeypatch):
-    from errata.improve import load_splits
+    from errata.splits import load_splits
     from tests.test_config import built
 
     (tmp_path / "train.jsonl").write_text(

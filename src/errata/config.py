@@ -96,6 +96,86 @@ class Budget:
 
 
 @dataclass
+class ErrorSource:
+    """Where errors, and the right answers to contrast them with, come from. Never the test split.
+
+    Attributes:
+        splits: train, dev or both.
+        dev_share: share of the train split that is held out as dev where a benchmark has no dev split and one is needed.
+        leave_out: kinds of error that nothing is asked about.
+    """
+
+    splits: list[str] = field(default_factory=lambda: ["train"])
+    dev_share: float = 0.0
+    leave_out: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        """No split, a strange one, or a share out of range."""
+        found = [f"errors.splits names {name!r}: choose train, dev or both" for name in set(self.splits) - {"train", "dev"}]
+        if not self.splits:
+            found.append("errors.splits is empty: choose train, dev or both")
+        if not 0 <= self.dev_share < 1:
+            found.append(f"errors.dev_share is {self.dev_share}: choose a share from 0 to 1")
+        return found
+
+
+@dataclass
+class Equalise:
+    """Equal budgets for strategies that are compared, kept exactly, for each dataset and iteration.
+
+    Attributes:
+        requests: how many requests.
+        train_tokens: how many tokens the training rows have together, template included.
+    """
+
+    requests: int | None = None
+    train_tokens: int | None = None
+
+    def problems(self) -> list[str]:
+        """Budgets below 1."""
+        given = (("requests", self.requests), ("train_tokens", self.train_tokens))
+        return [
+            f"equalise.{name} is {value}: it must be at least 1" for name, value in given if value is not None and value < 1
+        ]
+
+
+@dataclass
+class Policy:
+    """What an iteration starts from, trains on, and when the loop ends; the paper leaves it open.
+
+    Attributes:
+        start: `last` (the student of the iteration before) or `base`.
+        data: `latest` (this iteration's practice) or `all` (what former iterations trained on as well).
+        replay: share of each training set that is drawn from former practice or original rows.
+        replay_from: `earlier` (practice of former iterations) or `original` (the benchmarks' own training rows).
+        patience: end after so many iterations without a better dev accuracy (None: never, and dev is not measured).
+    """
+
+    start: str = "last"
+    data: str = "latest"
+    replay: float = 0.0
+    replay_from: str = "earlier"
+    patience: int | None = None
+
+    def problems(self) -> list[str]:
+        """Choices that there are not."""
+        found = [
+            f"policy.{name} is {value!r}: choose {' or '.join(options)}"
+            for name, value, options in (
+                ("start", self.start, ("last", "base")),
+                ("data", self.data, ("latest", "all")),
+                ("replay_from", self.replay_from, ("earlier", "original")),
+            )
+            if value not in options
+        ]
+        if not 0 <= self.replay < 1:
+            found.append(f"policy.replay is {self.replay}: choose a share from 0 to 1")
+        if self.patience is not None and self.patience < 1:
+            found.append(f"policy.patience is {self.patience}: it must be at least 1, or null")
+        return found
+
+
+@dataclass
 class Common:
     """What every command takes.
 
@@ -122,18 +202,27 @@ class ImproveConfig(Common):
         tests: further datasets to measure on in each iteration, never learnt from (`dataset@tests=[arc]`).
         iterations: rounds of the loop.
         sample_size: training rows wanted of each dataset in each iteration.
+        sizes: another number for some of the datasets: `sizes={mmlu: 1000}`.
+        wall: further datasets whose test splits no training row may touch (`dataset@wall=[bbh]`); those of `dataset` and
+            `tests` always stand.
         ledger: the file that holds every paid reply (None: ledger.sqlite in `output_dir`).
         budget: what the instructor may cost.
     """
 
     iterations: int = 1
     sample_size: int = MISSING
+    sizes: dict[str, int] = field(default_factory=dict)
     protocol: str = "corrected"
     ledger: str | None = neutral(None)
     budget: Budget = field(default_factory=Budget, metadata={"neutral": True})
     dataset: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
+    wall: dict[str, Any] = field(default_factory=dict)
+    errors: ErrorSource = field(default_factory=ErrorSource)
     strategy: Any = None
+    allocation: Any = None
+    equalise: Equalise = field(default_factory=Equalise)
+    policy: Policy = field(default_factory=Policy)
     retrieval: Any = None
     instructor: Any = None
     gate: dict[str, Any] = field(default_factory=dict)

@@ -2,94 +2,122 @@
 
 One iteration: the student answers the train questions; each wrong answer becomes a request to the instructor; the practice
 that comes back is parsed and verified; what passes is mixed into a training set; the student is trained on it and measured
-on the untouched test split. What the paper leaves open is our choice: each iteration goes on from the last student and
-trains on the latest practice only.
+on the untouched test split. What the paper leaves open is a setting (`policy`, `errors`, `allocation`, `equalise`).
 """
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.gate.base import Context
 from errata.ledger import Ledger
-from errata.model.base import TOO_LONG, Model
+from errata.model.base import Model
 from errata.records import Attempt, Case, Example, Question
 from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
+from errata.splits import load_splits
+from errata.stage.allocate import allocate
 from errata.stage.evaluate import evaluate
 from errata.stage.instruct import instruct
-from errata.stage.mix import mix
+from errata.stage.mix import Blend, mix
 from errata.stage.parse import parse
 from errata.stage.retrieve import retrieve
 from errata.stage.train import job_settings, read_metrics, train
 from errata.stage.verify import verify
+from errata.strategy.base import Strategy, Supply, originals
+from errata.strategy.duplicate_errors import DuplicateErrors
 from errata.tracking.tracker import Tracker
 
 log = logging.getLogger("errata")
 
 
 def improve(setup: Setup) -> Path:
-    """Run the loop, or go on with it where it was stopped; returns the run folder."""
+    """Run the loop, or go on with it where it was stopped; returns the run folder.
+
+    A student that can only be asked (recorded answers) comes as far as its training set.
+    """
     splits = load_splits(setup)
     instructor = _present(setup.instructor)
-    if not _all_replies_received(setup):
+    if isinstance(setup.strategy, Strategy) and not _all_replies_received(setup):
         instructor.probe()
     with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=not instructor.sends) as ledger:
         with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
-            student: Model = setup.model
-            run.test(student, 0)
-            earlier: list[Example] = []
-            for iteration in range(1, setup.settings.iterations + 1):
-                rows = {name: run.practice(student, name, iteration, earlier) for name in setup.datasets}
-                examples = run.mixed(rows, iteration)
-                if not examples:
-                    log.info("iteration %d leaves nothing to train on: the loop ends here", iteration)
-                    break
-                student = run.trained(student, examples, iteration)
-                run.test(student, iteration)
-                earlier += examples
+            run.loop(setup.model)
             folder.drop_unvisited()
     return setup.folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """The steps of an iteration, each a stage in the run folder whose inputs are spelt out."""
+    """The steps of an iteration, each a stage in the run folder whose inputs are spelt out.
+
+    `each` remembers N of the first iteration, by dataset.
+    """
 
     setup: Setup
     folder: RunFolder
     ledger: Ledger
     tracker: Tracker
     splits: Mapping[str, Mapping[str, list[Question]]]
+    each: dict[str, int] = field(default_factory=dict)
+
+    def loop(self, start: Model) -> None:
+        """All iterations, until there is nothing to learn from, or dev gets no better for too long."""
+        settings, student = self.setup.settings, start
+        practised: list[Example] = []  # every verified row so far
+        mixed: list[Example] = []  # every row of the training sets so far
+        best = self.test(start, 0) if start.trains else 0.0
+        best_at = 0
+        for iteration in range(1, settings.iterations + 1):
+            rows = {name: self.practice(student, name, iteration, practised) for name in self.setup.datasets}
+            examples = self.mixed(rows, iteration, practised, mixed)
+            if not examples:
+                log.info("iteration %d leaves nothing to train on: the loop ends here", iteration)
+                break
+            if not start.trains:
+                log.info("this student can only be asked: the training set is where its loop ends")
+                break
+            student = self.trained(start if settings.policy.start == "base" else student, examples, iteration)
+            dev = self.test(student, iteration)
+            practised += [row for part in rows.values() for row in part]
+            mixed += [row for row in examples if row.iteration == iteration and row.request_id]
+            if dev > best:
+                best, best_at = dev, iteration
+            if settings.policy.patience is not None and iteration - best_at >= settings.policy.patience:
+                log.info("dev has not been better since iteration %d: the loop ends here", best_at)
+                break
+        if settings.policy.patience is not None:
+            log.info("best by dev: iteration %d (%.1f %%)", best_at, 100 * best)
 
     def practice(self, student: Model, name: str, iteration: int, earlier: list[Example]) -> list[Example]:
-        """Verified practice for what the student gets wrong in a dataset's train split."""
+        """Verified practice for what the student gets wrong in a dataset."""
         dataset, place = self.setup.datasets[name], f"iteration_{iteration}/{name}"
-        attempts = self.attempts(student, name, "train", iteration)
+        attempts = [
+            attempt
+            for split in self.setup.settings.errors.splits
+            for attempt in self.attempts(student, name, split, iteration)
+        ]
         errors, successes = divide(attempts)
+        errors = [error for error in errors if error.kind not in self.setup.settings.errors.leave_out]
         if not errors:
             log.info(
                 "iteration %d: the student gets every %s question right; there is no error to learn from", iteration, name
             )
             return []
-        strategy, instructor = _present(self.setup.strategy), _present(self.setup.instructor)
-        count = strategy.problems_per_error(self.setup.settings.sample_size, len(errors))
-        rng = Random(f"{self.setup.settings.seed}/{iteration}/{name}")
-        seeds = strategy.seeds(errors, successes, rng)
-        if not seeds:
-            raise DataError(f"{place}: strategy={strategy.name} works from right answers, and the student has none")
-        cases = named(seeds, iteration)
-        if strategy.contrasts:
-            cases = self.contrasted(cases, successes, place, iteration)
-        cases = strategy.arranged(cases, rng)
-        requests = [strategy.request(case, dataset.layout, count) for case in cases]
+        strategy = _present(self.setup.strategy)
+        if isinstance(strategy, Supply):
+            rows = strategy.rows(errors, [attempt.question for attempt in attempts], dataset, iteration)
+            return self.verified(rows, name, iteration, [], digest(encode_lines(rows)))
+        cases = self.cases(strategy, errors, successes, place, iteration)
+        requests = [strategy.request(case, dataset.layout) for case in cases]
+        instructor = _present(self.setup.instructor)
         stage = self.folder.stage(
             f"{place}/instruct",
             requests=digest(encode_lines(requests)),
@@ -101,21 +129,58 @@ class Run:
         stage = self.folder.stage(f"{place}/parse", replies=stage.outputs["replies"])
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
+        return self.verified(parsed, name, iteration, earlier, stage.outputs["examples"])
 
-        tests = self.setup.wall
-        max_length = self.setup.settings.training.max_length
+    def cases(
+        self, strategy: Strategy, errors: list[Attempt], successes: list[Attempt], place: str, iteration: int
+    ) -> list[Case]:
+        """What is asked about: the strategy's seeds, each with its number of problems, beside its neighbours."""
+        settings, name = self.setup.settings, place.rpartition("/")[2]
+        rng = Random(f"{settings.seed}/{iteration}/{name}")
+        seeds = strategy.seeds(errors, successes, rng)
+        if not seeds:
+            raise DataError(f"{place}: strategy={strategy.name} works from right answers, and the student has none")
+        if settings.equalise.requests is not None:
+            seeds = exactly(seeds, settings.equalise.requests, rng)
+        each = self.setup.allocation.each(self.setup.size(name), len(seeds), self.each.get(name))
+        self.each.setdefault(name, each)
+        cases = self.allocated(named(seeds, iteration), [*errors, *successes], each, place, iteration)
+        if strategy.contrasts:
+            cases = self.contrasted(cases, successes, place, iteration)
+        return strategy.arranged(cases, rng)
+
+    def allocated(self, cases: list[Case], asked: list[Attempt], each: int, place: str, iteration: int) -> list[Case]:
+        """The cases with their shares of the problems; those that get none are left out."""
+        allocation, settings = self.setup.allocation, self.setup.settings
+        inputs: dict[str, Any] = {"cases": _digest(cases), "asked": _digest(asked), "each": each, "seed": settings.seed}
+        if allocation.embeds:
+            inputs["encoder"] = _present(self.setup.retrieval).encoder.fingerprint
+        stage = self.folder.stage(f"{place}/allocate", allocation=result_changing(allocation), **inputs)
+        found = allocate(stage, cases, asked, each, allocation, self._embed, settings.seed)
+        self._track(stage, iteration)
+        return found
+
+    def verified(
+        self, parsed: list[Example], name: str, iteration: int, earlier: list[Example], inputs: str
+    ) -> list[Example]:
+        """The rows that pass the gates; of original rows, which repeat the train split by design, only leak and length."""
+        dataset, settings = self.setup.datasets[name], self.setup.settings
+        original = all(not row.request_id for row in parsed) and parsed != []
+        gates = {key: gate for key, gate in self.setup.gates.items() if not original or key in ("leak", "length")}
+        tests = [*self.setup.wall, *([] if "dev" in settings.errors.splits else self.splits[name].get("dev", []))]
+        train = [question for split in ("train", "dev") for question in self.splits[name].get(split, [])]
         stage = self.folder.stage(
-            f"{place}/verify",
-            examples=stage.outputs["examples"],
-            gates=result_changing(list(self.setup.gates.values())),
-            max_length=max_length,
+            f"iteration_{iteration}/{name}/verify",
+            examples=inputs,
+            gates=result_changing(list(gates.values())),
+            max_length=settings.training.max_length,
             model=self.setup.model.fingerprint,
-            train=_digest(self.splits[name]["train"]),
+            train=_digest(train),
             tests=_digest(tests),
             earlier=_digest(earlier),
         )
-        context = Context(dataset, self.splits[name]["train"], tests, earlier, self.setup.model.count_tokens, max_length)
-        kept, _ = verify(stage, parsed, self.setup.gates, context)
+        context = Context(dataset, train, tests, earlier, self.setup.model.count_tokens, settings.training.max_length)
+        kept, _ = verify(stage, parsed, gates, context)
         self._track(stage, iteration)
         return kept
 
@@ -133,18 +198,53 @@ class Run:
         self._track(stage, iteration)
         return beside
 
-    def mixed(self, rows: Mapping[str, list[Example]], iteration: int) -> list[Example]:
+    def mixed(
+        self, rows: Mapping[str, list[Example]], iteration: int, practised: list[Example], mixed: list[Example]
+    ) -> list[Example]:
         """The iteration's training set."""
         settings = self.setup.settings
+        policy, again = settings.policy, isinstance(self.setup.strategy, DuplicateErrors)
+        blends = {
+            name: Blend(
+                part,
+                self.setup.size(name),
+                settings.equalise.train_tokens,
+                [row for row in mixed if row.dataset == name] if policy.data == "all" else [],
+                self.replayed(name, iteration, practised) if policy.replay else [],
+                policy.replay,
+                again,
+                self.setup.model.count_tokens,
+            )
+            for name, part in rows.items()
+            if part
+        }
         stage = self.folder.stage(
             f"iteration_{iteration}/mix",
-            rows={name: _digest(part) for name, part in rows.items()},
-            sample_size=settings.sample_size,
+            blends={name: [_digest(b.rows), _digest(b.always), _digest(b.replayed)] for name, b in blends.items()},
+            sizes={name: blend.size for name, blend in blends.items()},
+            equalise=result_changing(settings.equalise),
+            policy=result_changing(policy),
+            again=again,
             seed=settings.seed,
         )
-        examples = mix(stage, rows, settings.sample_size, settings.seed)
+        examples = mix(stage, blends, settings.seed)
         self._track(stage, iteration)
         return examples
+
+    def replayed(self, name: str, iteration: int, practised: list[Example]) -> list[Example]:
+        """What there is to replay: former practice, or the benchmark's own rows (behind the same wall)."""
+        if self.setup.settings.policy.replay_from == "earlier":
+            return [row for row in practised if row.dataset == name]
+        found = originals(self.splits[name]["train"], self.setup.datasets[name], iteration)
+        if not found:
+            raise DataError(f"policy.replay_from=original: the records of {name} hold no worked answers to replay")
+        gates = [gate for key, gate in self.setup.gates.items() if key in ("leak", "length")]
+        settings = self.setup.settings
+        context = Context(
+            self.setup.datasets[name], [], self.setup.wall, [], self.setup.model.count_tokens, settings.training.max_length
+        )
+        checks = [gate.open(context) for gate in gates]
+        return [row for row in found if not any(check(row) for check in checks)]
 
     def trained(self, student: Model, examples: list[Example], iteration: int) -> Model:
         """The student after training on the examples."""
@@ -164,19 +264,34 @@ class Run:
         self._track(stage, iteration)
         return better
 
-    def test(self, student: Model, iteration: int) -> None:
-        """Accuracy on the untouched test splits."""
+    def test(self, student: Model, iteration: int) -> float:
+        """Accuracy on the untouched test splits, for the report; the mean accuracy on dev, where it is measured."""
         for name in self.setup.tested:
             attempts = self.attempts(student, name, "test", iteration)
             accuracy = sum(attempt.value for attempt in attempts) / len(attempts)
             self.tracker.log({f"test/{name}": accuracy, "iteration": iteration})
             self.tracker.summarise({f"test/{name}": accuracy})
+        if self.setup.settings.policy.patience is None:
+            return 0.0
+        dev = {name: self.attempts(student, name, "dev", iteration, after=True) for name in self.setup.datasets}
+        scores = {name: sum(attempt.value for attempt in part) / len(part) for name, part in dev.items()}
+        self.tracker.log({f"dev/{name}": score for name, score in scores.items()} | {"iteration": iteration})
+        return sum(scores.values()) / len(scores)
 
-    def attempts(self, student: Model, name: str, split: str, iteration: int) -> list[Attempt]:
-        """The student's graded answers to a split."""
+    def attempts(self, student: Model, name: str, split: str, iteration: int, after: bool = False) -> list[Attempt]:
+        """The student's graded answers to a split; `after`: those by which an iteration is judged, not learnt from.
+
+        What the start model answers is kept for all runs in `output_dir`: the cells of a sweep share it.
+        """
         dataset, questions = self.setup.tested[name], self.splits[name][split]
-        stage = self.folder.stage(f"iteration_{iteration}/{name}/{split}", **attempt_inputs(student, dataset, questions))
-        return evaluate(stage, student, dataset, questions)
+        place = f"iteration_{iteration}/{name}/{split}{'_after' if after else ''}"
+        stage = self.folder.stage(place, **attempt_inputs(student, dataset, questions))
+        start = student.fingerprint == self.setup.model.fingerprint
+        shared = Path(self.setup.settings.output_dir).expanduser() / "evaluations" if start and student.trains else None
+        return evaluate(stage, student, dataset, questions, shared)
+
+    def _embed(self, texts: Sequence[str]) -> Any:
+        return _present(self.setup.retrieval).vectors(texts, self.setup.embeddings)
 
     def _track(self, stage: Stage, iteration: int) -> None:
         step = stage.name.rpartition("/")[2]
@@ -194,49 +309,6 @@ def attempt_inputs(student: Model, dataset: Dataset | Examiner, questions: list[
     }
 
 
-def load_splits(setup: Setup) -> dict[str, dict[str, list[Question]]]:
-    """The questions of every dataset, read and checked before any model is loaded.
-
-    A train question that is a test question as well, of any of the run's datasets, is left out: nothing of a test split may
-    become an error, a neighbour or a training row.
-
-    Raises:
-        DataError: a file is missing or broken, or all train questions are test questions.
-    """
-    splits = {name: {"test": dataset.load("test")} for name, dataset in setup.tested.items()}
-    walled = {_plain(question.text) for question in setup.wall}
-    for name, dataset in setup.datasets.items():
-        train = dataset.load("train")
-        kept = [question for question in train if _plain(question.text) not in walled]
-        if not kept:
-            raise DataError(f"{name}: every train question stands in a test split too; are the two splits one file?")
-        if len(kept) < len(train):
-            log.warning("%s: %d train questions stand in a test split too and are left out", name, len(train) - len(kept))
-        splits[name]["train"] = kept
-    return splits
-
-
-def divide(attempts: list[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
-    """Errors and successes; a question that could not be asked (its prompt too long) is neither."""
-    asked = [attempt for attempt in attempts if attempt.kind != TOO_LONG]
-    return [a for a in asked if not a.correct], [a for a in asked if a.correct]
-
-
-def named(seeds: Sequence[Attempt], iteration: int) -> list[Case]:
-    """A case for each seed; one that comes again gets a number behind its name."""
-    seen: Counter[str] = Counter()
-    cases = []
-    for seed in seeds:
-        seen[seed.id] += 1
-        again = f"~{seen[seed.id]}" if seen[seed.id] > 1 else ""
-        cases.append(Case(f"{iteration}/{seed.id}{again}", seed))
-    return cases
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
 def _all_replies_received(setup: Setup) -> bool:
     """Whether every instruct stage of a former start of this run is finished."""
     numbers = range(1, setup.settings.iterations + 1)
@@ -244,7 +316,7 @@ def _all_replies_received(setup: Setup) -> bool:
     return all(stage is not None and stage.finished for stage in stages)
 
 
-def _digest(records: list[Any]) -> str:
+def _digest(records: Sequence[Any]) -> str:
     return digest(encode_lines(records))
 
 

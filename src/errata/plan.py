@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset
-from errata.improve import divide, load_splits, named
 from errata.ledger import Ledger
 from errata.records import Attempt, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
 from errata.setup import Setup
+from errata.splits import load_splits
 from errata.stage.instruct import estimate, held
+from errata.strategy.base import Strategy
 from errata.terminal import console
 
 
@@ -85,12 +87,18 @@ def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question]
         errors = [Attempt(question, question.solution, True, None, False, "wrong_value") for question in train]
     if not errors:
         return Asking(0, False, 0, 0, 0, 0.0)
-    count = strategy.problems_per_error(setup.settings.sample_size, len(errors))
-    seeds = strategy.seeds(errors, successes, Random(f"{setup.settings.seed}/{iteration}/{name}"))
-    cases = named(seeds, iteration)
+    if not isinstance(strategy, Strategy):
+        return Asking(0, False, 0, 0, 0, 0.0)
+    rng = Random(f"{setup.settings.seed}/{iteration}/{name}")
+    seeds = strategy.seeds(errors, successes, rng)
+    if setup.settings.equalise.requests is not None and seeds:
+        seeds = exactly(seeds, setup.settings.equalise.requests, rng)
+    each = setup.allocation.each(setup.size(name), max(1, len(seeds)), None)  # spent evenly, before anything is embedded
+    cases = [replace(case, problems=each) for case in named(seeds, iteration)]
     if setup.retrieval is not None:  # any right answers: the nearest are not known before they are embedded
         cases = [replace(case, neighbours=tuple(successes[: setup.retrieval.k])) for case in cases]
-    requests = [strategy.request(case, dataset.layout, count) for case in cases]
+    cases = strategy.arranged(cases, rng)
+    requests = [strategy.request(case, dataset.layout) for case in cases]
     paid = _held(setup, requests) if known and setup.ledger.exists() else set()
     unpaid = [request for request in requests if request.id not in paid]
     return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor))

@@ -8,6 +8,9 @@ the question it came from: a question is `arithmetic/train/17`; the request made
 from dataclasses import dataclass, field
 from typing import Any
 
+TOO_LONG = "prompt_too_long"
+"""The kind of an attempt that was never asked: its prompt does not fit the model's context."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -103,12 +106,23 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Case:
-    """An error, beside the successes that a contrastive strategy wants to show (none for LE), and their cosines to it."""
+    """An error, beside the successes that a contrastive strategy wants to show (none for LE), and their cosines to it.
+
+    Attributes:
+        problems: how many problems are asked for.
+        draw: tells repeated requests about one error apart.
+        group: what the allocation counts it to: a cluster, a kind of error.
+        strategy: which part of a mixed strategy asks ("" where there is one only).
+    """
 
     id: str
     error: Attempt
     neighbours: tuple[Attempt, ...] = ()
     similarities: tuple[float, ...] = ()
+    problems: int = 1
+    draw: int = 0
+    group: str = ""
+    strategy: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,7 @@ class Request:
     """Messages for an instructor, asking for `problems` problems. `draw` tells repeated samples of it apart.
 
     `schema` is the JSON schema that the reply shall keep to, where the endpoint can see to it. `expected_tokens` is a guess
-    at the reply's length, for estimates.
+    at the reply's length, for estimates. `strategy` and `prompt` (a hash of the prompt files) say what wrote the messages.
     """
 
     id: str
@@ -127,6 +141,8 @@ class Request:
     draw: int = 0
     schema: dict[str, Any] | None = None
     expected_tokens: int = 0
+    strategy: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Example:
-    """A training row: `prompt` is the user turn, `response` what the student is trained to say."""
+    """A training row: `prompt` is the user turn, `response` what the student is trained to say.
+
+    `error_id` is the question it goes back to; `request_id` is "" where nobody was asked (an original training row).
+    """
 
     id: str
     dataset: str
@@ -161,6 +180,15 @@ class Example:
     error_id: str
     request_id: str
     iteration: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the instructor said went wrong, where the prompt asks for that before the problems."""
+
+    request_id: str
+    error_id: str
+    text: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from errata.allocation.base import Allocation
+from errata.allocation.uniform import Uniform
 from errata.config import SCHEMAS
 from errata.dataset.base import Dataset, Examiner, no_weights
 from errata.errors import ConfigError
@@ -39,6 +41,8 @@ class Setup:
     strategy: Strategy | None
     instructor: Instructor | None
     retrieval: Retrieval | None = None
+    allocation: Allocation = field(default_factory=Uniform)
+    walled: Mapping[str, Dataset] = field(default_factory=dict)
 
     @property
     def embeddings(self) -> Path:
@@ -53,7 +57,16 @@ class Setup:
     @cached_property
     def wall(self) -> list[Question]:
         """Every test question of them all: nothing of these may be trained on."""
-        return [question for dataset in self.tested.values() for question in dataset.wall()]
+        return [question for dataset in {**self.walled, **self.tested}.values() for question in dataset.wall()]
+
+    def size(self, name: str) -> int:
+        """How many training rows of a dataset are wanted in an iteration."""
+        return int(self.settings.sizes.get(name, self.settings.sample_size))
+
+    @property
+    def needs_dev(self) -> bool:
+        """Whether a dev split is learnt from or measured on."""
+        return "dev" in self.settings.errors.splits or self.settings.policy.patience is not None
 
     @property
     def folder(self) -> Path:
@@ -85,6 +98,7 @@ def check(command: str, composed: DictConfig) -> Setup:
     problems: list[str] = []
     with _collecting(problems, ""):
         composed = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), composed)  # type: ignore[assignment]
+        OmegaConf.resolve(composed)
     if problems:
         raise ConfigError(problems)
 
@@ -101,9 +115,11 @@ def check(command: str, composed: DictConfig) -> Setup:
     datasets, tests, gates = group("dataset"), group("tests"), group("gate")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
     instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
-    contrasts = strategy is not None and strategy.contrasts
-    retrieval = built(composed.retrieval, "retrieval") if contrasts else None
-    polymorphic = ("model", "dataset", "gate", "strategy", "instructor", "retrieval")
+    allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
+    embeds = getattr(strategy, "contrasts", False) or (allocation is not None and allocation.embeds)
+    retrieval = built(composed.retrieval, "retrieval") if embeds else None
+    walled = group("wall")
+    polymorphic = ("model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval")
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
     missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
     problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
@@ -113,7 +129,7 @@ def check(command: str, composed: DictConfig) -> Setup:
             settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
     if settings is not None:
         problems += _range_problems(settings)
-    for component in (model, retrieval, *datasets.values(), *gates.values()):
+    for component in (model, retrieval, allocation, *walled.values(), *datasets.values(), *gates.values()):
         if component is not None:
             problems += component.problems()
     known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
@@ -121,7 +137,7 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += [no_weights(name) for name, dataset in known.items() if isinstance(dataset, Examiner)]
     if command == "improve":
         problems += _improve_problems(
-            model, known, {name: dataset for name, dataset in tests.items() if dataset is not None}
+            model, known, {name: dataset for name, dataset in tests.items() if dataset is not None}, settings
         )
     elif command == "train" and model is not None and not model.trains:
         problems.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
@@ -151,19 +167,34 @@ def check(command: str, composed: DictConfig) -> Setup:
         "strategy": strategy,
         "instructor": instructor,
         "retrieval": retrieval,
+        "allocation": allocation if command == "improve" else None,
+        "wall": walled,
     }
     plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
     student: Any = model  # None only where stored responses are graded anew
-    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval)
+    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval, allocation, walled)
 
 
-def _improve_problems(model: Model | None, datasets: Mapping[str, Dataset], tests: Mapping[str, Dataset]) -> list[str]:
+def _improve_problems(
+    model: Model | None, datasets: Mapping[str, Dataset], tests: Mapping[str, Dataset], settings: Any
+) -> list[str]:
     """What the loop cannot do with this student and these datasets."""
     found = []
-    if model is not None and not model.trains:
-        found.append(
-            "this model can only be asked, not trained: errata improve needs one whose weights are at hand (model=hf)"
-        )
+    if settings is not None:
+        if model is not None and not model.trains and settings.iterations > 1:
+            found.append(
+                "this model can only be asked, not trained: with iterations=1 errata improve goes as far as the training "
+                "set; for more, take one whose weights are at hand (model=hf)"
+            )
+        found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
+        found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]
+        needs_dev = "dev" in settings.errors.splits or settings.policy.patience is not None
+        found += [
+            f"dataset.{name} has no dev split: set errors.dev_share to hold out a part of its train split, or leave dev out "
+            "(errors=train policy.patience=null)"
+            for name, dataset in datasets.items()
+            if needs_dev and not settings.errors.dev_share and not dataset.has("dev")
+        ]
     for name, dataset in datasets.items():
         if not dataset.has("train"):
             found.append(
@@ -240,7 +271,8 @@ def _range_problems(settings: Any) -> list[str]:
     data = getattr(settings, "data", None)
     if data is not None and not Path(data).expanduser().is_file():
         found.append(f"data is {data!r}: no such file; it must hold one {{prompt, response}} object a line")
-    for part in (getattr(settings, "training", None), settings.tracking):
+    parts = ("training", "tracking", "errors", "equalise", "policy")
+    for part in (getattr(settings, name, None) for name in parts):
         found += part.problems() if part is not None else []
     return found
 

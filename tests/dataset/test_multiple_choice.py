@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from errata.dataset.multiple_choice import MultipleChoice, chosen
@@ -148,3 +150,24 @@ def test_practice_is_parsed():
     assert "C. 7" in prime.question
     assert "the answer is E" in outside.malformed
     assert "the options are missing" in bare.malformed
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "reason"),
+    [
+        (["4", "6", "9"], "A", "3 options; expected 4"),
+        (["4", "6", "7", "8", "9"], "C", "5 options; expected 4"),
+        (["4", "7", "9", "7"], "B", "the options B and D are the same: 7"),
+        (["New  York", "Rome", "new york", "Oslo"], "B", "the options A and C are the same: New  York"),
+        (["4", "6", "7", "9"], "E", "the answer is E, which is no option"),
+        (["4", "6", "", ""], "B", "option C has no text"),
+    ],
+)
+def test_practice_needs_four_different_options_and_a_key_among_them(options, answer, reason):
+    dataset = MultipleChoice("mmlu")
+    lines = [f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False)]
+    plain = "\n".join(["### Problem 1", "Question: Which one?", *lines, f"Answer: {answer}", "Explanation: So it is."])
+    problem = {"question": "Which one?", "options": options, "answer": answer, "explanation": "So it is."}
+    for reply in (plain, json.dumps({"problems": [problem]})):
+        (parsed,) = dataset.parse(reply)
+        assert parsed.malformed == reason

@@ -21,8 +21,13 @@ WORD = (
     "### Problem 1\nQuestion: Ann has 2 pens and buys 3. How many?\nSolution: 2 + 3 = 5\n#### 5",
 )
 CHOICE = (
-    {"question": "The capital of France?", "options": ["Rome", "Paris"], "answer": "B", "explanation": "It lies there."},
-    "### Problem 1\nQuestion: The capital of France?\nA. Rome\nB. Paris\nAnswer: B\nExplanation: It lies there.",
+    {
+        "question": "The capital of France?",
+        "options": ["Rome", "Paris", "Bonn", "Bern"],
+        "answer": "B",
+        "explanation": "It lies there.",
+    },
+    "### Problem 1\nQuestion: The capital of France?\nA. Rome\nB. Paris\nC. Bonn\nD. Bern\nAnswer: B\nExplanation: It lies there.",
 )
 TASK = 'def double(x):\n    """Twice x."""\n'
 CODE = (
@@ -38,7 +43,7 @@ CODE = (
     ids=["word_problem", "multiple_choice", "code"],
 )
 def test_both_forms_are_read_to_the_same_problem(dataset, problem, text):
-    schema = load_schema(dataset.layout)
+    schema = load_schema(dataset.layout, diagnosis=False)
     (kind,) = (schema["properties"]["problems"]["items"],)
     assert set(kind["required"]) == set(problem)
     reply = json.dumps({"problems": [problem, problem]})
@@ -63,7 +68,14 @@ def server():
 
 def ask(server, folder, name, **settings):
     asked = [
-        Request(f"1/t/{n}", "t", f"t/{n}", ({"role": "user", "content": f"say {n}"},), 2, schema=load_schema("word_problem"))
+        Request(
+            f"1/t/{n}",
+            "t",
+            f"t/{n}",
+            ({"role": "user", "content": f"say {n}"},),
+            2,
+            schema=load_schema("word_problem", diagnosis=False),
+        )
         for n in range(6)
     ]
     with RunFolder(folder / name, {}) as run, Ledger(folder / "ledger.sqlite") as ledger:
@@ -72,7 +84,10 @@ def ask(server, folder, name, **settings):
 
 def test_the_schema_is_sent(server, tmp_path):
     ask(server, tmp_path, "one")
-    assert all(body["response_format"]["json_schema"]["schema"] == load_schema("word_problem") for body in server.bodies)
+    assert all(
+        body["response_format"]["json_schema"]["schema"] == load_schema("word_problem", diagnosis=False)
+        for body in server.bodies
+    )
 
 
 def test_an_endpoint_that_knows_no_schema_is_asked_without(server, tmp_path):

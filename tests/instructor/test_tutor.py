@@ -13,8 +13,8 @@ QUESTIONS = DATASET.load("train")[:30]
 
 
 def asked(question, strategy="le", count=4):
-    case = Case(f"1/{question.id}", Attempt(question, "9 + 9 = 99", True, "99", False, "wrong_value"))
-    return "\n".join(message["content"] for message in LE(name=strategy).request(case, "word_problem", count).messages)
+    case = Case(f"1/{question.id}", Attempt(question, "9 + 9 = 99", True, "99", False, "wrong_value"), problems=count)
+    return "\n".join(message["content"] for message in LE(name=strategy).request(case, "word_problem").messages)
 
 
 @pytest.mark.parametrize("strategy", ["le", "le_informed"])

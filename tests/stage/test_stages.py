@@ -11,7 +11,7 @@ from errata.gate.duplicate import Duplicate
 from errata.records import Attempt, Example, Question, Reply
 from errata.run_folder import RunFolder
 from errata.stage.evaluate import evaluate
-from errata.stage.mix import mix
+from errata.stage.mix import Blend, mix
 from errata.stage.parse import parse
 from errata.stage.verify import verify
 
@@ -105,16 +105,17 @@ def test_verify_stops_at_the_first_gate_that_objects(folder):
 
 def test_mix_is_seeded_and_without_replacement(folder):
     rows = {"a": [example(n, "a") for n in range(30)], "b": [example(n, "b") for n in range(3)], "c": []}
-    mixed = mix(folder.stage("m"), rows, 10, seed=1)
+    blends = {name: Blend(part, 10) for name, part in rows.items()}
+    mixed = mix(folder.stage("m"), blends, seed=1)
     assert [sum(row.dataset == name for row in mixed) for name in "abc"] == [10, 3, 0]
     assert len({row.id for row in mixed}) == 13
-    assert mix(folder.stage("m"), rows, 10, seed=1) == mixed
-    other = mix(folder.stage("n"), rows, 10, seed=2)
+    assert mix(folder.stage("m"), blends, seed=1) == mixed
+    other = mix(folder.stage("n"), blends, seed=2)
     assert {row.id for row in other} != {row.id for row in mixed}
 
 
 def test_mix_of_nothing_is_nothing(folder):
-    assert mix(folder.stage("m"), {"a": []}, 10, seed=1) == []
+    assert mix(folder.stage("m"), {"a": Blend([], 10)}, seed=1) == []
 
 
 def test_records_name_their_origin():

@@ -1,10 +1,11 @@
 """LEC and the controls: what stands in a request, and what does not."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
-from errata.improve import named
+from errata.cases import named
 from errata.records import Attempt, Case, Question
 from errata.strategy.auggpt import AugGPT
 from errata.strategy.lec import LEC
@@ -23,7 +24,7 @@ ERRORS, SUCCESSES = [attempt(n) for n in range(6)], [attempt(n, correct=True) fo
 
 
 def shown(strategy, case, layout):
-    return "\n".join(message["content"] for message in strategy.request(case, layout, 4).messages)
+    return "\n".join(message["content"] for message in strategy.request(replace(case, problems=4), layout).messages)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -70,9 +71,9 @@ def test_a_folder_of_the_users_prompts_is_rendered(tmp_path):
     (tmp_path / "lec/t/system.txt").write_text("My words. {layout}")
     (tmp_path / "lec/t/user.txt").write_text("Right: {neighbours} Wrong: {question} / {response}; {n} more.")
     strategy = LEC(prompts_dir=str(tmp_path))
-    request = strategy.request(Case("1/x", ERRORS[0], tuple(SUCCESSES[:1]), (0.9,)), "word_problem", 4)
+    request = strategy.request(Case("1/x", ERRORS[0], tuple(SUCCESSES[:1]), (0.9,), problems=4), "word_problem")
     assert request.messages[1]["content"] == "Right: 1. the text of 50 Wrong: the text of 0 / answer-0; 4 more."
     assert request.messages[0]["content"].startswith("My words. What every problem must be")
     (tmp_path / "layouts").mkdir()
     (tmp_path / "layouts/word_problem.txt").write_text("my layout")
-    assert strategy.request(Case("1/x", ERRORS[0]), "word_problem", 4).messages[0]["content"] == "My words. my layout"
+    assert strategy.request(Case("1/x", ERRORS[0]), "word_problem").messages[0]["content"] == "My words. my layout"

@@ -14,6 +14,7 @@ from errata.errors import DataError
 from errata.records import Parsed, Question, Verdict
 
 LETTERS = string.ascii_uppercase
+_PRACTICE_OPTIONS = 4  # what the prompts ask for
 
 
 _REPLY_OPTION = re.compile(r"^[ \t]*[*(]*([A-H])[.):][*)]*[ \t]*(\S.*)?$", re.MULTILINE)
@@ -81,7 +82,7 @@ class MultipleChoice(FileBenchmark):
         if not answer:
             return Parsed(text, malformed="no 'Answer: X' line")
         options = list(_REPLY_OPTION.finditer(body, 0, answer.start()))
-        choices = {match.group(1): match.group(2).strip() for match in options}
+        choices = {match.group(1): (match.group(2) or "").strip() for match in options}
         if list(choices) != list(LETTERS[: len(choices)]) or not 2 <= len(options) == len(choices):
             return Parsed(
                 text, malformed=f"the options are {', '.join(choices) or 'missing'}; expected A, B, C, D one a line"
@@ -90,8 +91,14 @@ class MultipleChoice(FileBenchmark):
         label = answer.group(1).upper()
         if not stem:
             return Parsed(text, malformed="no question")
-        if label not in choices or not choices[label]:
+        if label not in choices:
             return Parsed(text, malformed=f"the answer is {label}, which is no option")
+        if len(choices) != _PRACTICE_OPTIONS:
+            return Parsed(text, malformed=f"{len(choices)} options; expected {_PRACTICE_OPTIONS}")
+        if empty := [letter for letter, option in choices.items() if not option]:
+            return Parsed(text, malformed=f"option {empty[0]} has no text")
+        if twins := _equal_options(choices):
+            return Parsed(text, malformed=f"the options {' and '.join(twins)} are the same: {choices[twins[0]]}")
         why = re.sub(r"^\W*Explanation\W*", "", body[answer.end() :], flags=re.IGNORECASE).strip()
         question = Question("", self.name, "", stem, label, choices=choices)
         solution = "\n\n".join(part for part in (why, f"Answer: {label}") if part)
@@ -125,6 +132,16 @@ def _written(problem: Mapping[str, Any]) -> str:
     options = [f"{letter}. {option}" for letter, option in lettered(problem["options"] or []).items()]
     lines = [f"Question: {problem['question']}", *options, f"Answer: {problem['answer']}"]
     return "\n".join([*lines, f"Explanation: {problem['explanation']}"] if problem["explanation"] else lines)
+
+
+def _equal_options(choices: Mapping[str, str]) -> tuple[str, str] | None:
+    """The labels of two options that say the same, letter case and spaces aside."""
+    seen: dict[str, str] = {}
+    for label, option in choices.items():
+        first = seen.setdefault(" ".join(option.split()).casefold(), label)
+        if first != label:
+            return first, label
+    return None
 
 
 def lettered(options: Sequence[object]) -> dict[str, str]:

@@ -11,6 +11,7 @@ _HEADING = re.compile(
     r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
     re.MULTILINE | re.IGNORECASE,
 )
+_DIAGNOSIS = re.compile(r"^\W*Diagnosis\W*:\W*(.+)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 LABEL = re.compile(r"^[ \t]*\**Question\**[ \t]*:\**[ \t]*", re.MULTILINE | re.IGNORECASE)
 """What stands before a question's text."""
 
@@ -30,13 +31,28 @@ def split_problems(reply: str, written: Callable[[Mapping[str, Any]], str]) -> l
     return [reply[start:end] for (_, start), end in zip_longest(starts, ends)]
 
 
+def diagnosis(reply: str) -> str:
+    """What the reply says, ahead of its problems, went wrong; "" where it says nothing."""
+    said = _json(reply)
+    if said is not None:
+        return str(said.get("diagnosis") or "").strip()
+    first = min((match.start() for match in (_HEADING.search(reply), LABEL.search(reply)) if match), default=len(reply))
+    found = _DIAGNOSIS.search(reply[:first])
+    return " ".join(found.group(1).split()) if found else ""
+
+
 def _json_problems(reply: str) -> list[dict[str, Any]] | None:
-    """The problems of a reply that is JSON, perhaps in a code fence; None where it is none."""
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
-    if not text.startswith("{"):
-        return None
-    try:
-        found = json.loads(text)["problems"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    """The problems of a reply that is JSON; None where it is none."""
+    said = _json(reply)
+    found = None if said is None else said.get("problems")
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
+
+
+def _json(reply: str) -> dict[str, Any] | None:
+    """A reply that is a JSON object, perhaps in a code fence."""
+    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
+    try:
+        found = json.loads(text) if text.startswith("{") else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

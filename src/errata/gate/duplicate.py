@@ -39,7 +39,10 @@ class Duplicate:
                 exact[key] = name
                 near.insert(name, sketch)
 
-        for name, text in [(q.id, q.text) for q in context.train] + [(row.id, row.prompt) for row in context.earlier]:
+        asked = [(question.id, context.dataset.show(question)) for question in context.train]
+        for name, text in asked + [(row.id, row.prompt) for row in context.earlier]:
+            (row.id, row.prompt) for row in context.earlier
+        ]:
             remember(name, " ".join(words(text)), _sketch(text))
 
         def check(row: Example) -> tuple[str, str] | None:

@@ -123,6 +123,8 @@ def write_reply(request: str, flaw: str | None, rng: random.Random) -> str:
         if flaw == "missing_answer" and number == flawed_one:
             lines.pop()
         parts.append("\n".join(lines))
+    if "`Diagnosis:`" in request:
+        parts.insert(0, f"Diagnosis: the question takes one step of the kind {skill.name!r} ({skill.operation}).")
     reply = "\n\n".join(parts)
     return reply[: -len(parts[-1]) // 2] if flaw == "truncated" else reply
 

@@ -78,7 +78,7 @@ class Retrieval:
 
         There may be fewer than k where the rules leave no more. A success is never the error's own question.
         """
-        with EmbeddingCache(Path(self.cache).expanduser() if self.cache else cache) as stored:
+        with self._stored(cache) as stored:
             known = stored.hits
             questions = stored.vectors(self.encoder, [error.question.text for error in errors])
             pool = stored.vectors(self.encoder, [success.question.text for success in successes])
@@ -93,6 +93,14 @@ class Retrieval:
         short = sum(len(neighbours) < self.k for neighbours in found)
         counts = {"errors": len(errors), "pool": len(successes), "embedded": new, "from the cache": stored.hits - known}
         return found, counts | ({"with fewer neighbours than k": short} if short else {})
+
+    def vectors(self, texts: Sequence[str], cache: Path) -> Vectors:
+        """The texts' vectors."""
+        with self._stored(cache) as stored:
+            return stored.vectors(self.encoder, texts)
+
+    def _stored(self, cache: Path) -> EmbeddingCache:
+        return EmbeddingCache(Path(self.cache).expanduser() if self.cache else cache)
 
     def _depth(self, pool: int) -> int:
         """How many candidates to look at before the rules choose."""

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Attempt, Question
-from errata.run_folder import Stage
+from errata.run_folder import Stage, decode_lines, digest, encode_lines, write_atomically
 from errata.terminal import bar
 
 TRUNCATED = "truncated"
@@ -20,8 +22,12 @@ _FLUSH_S = 0.2
 log = logging.getLogger("errata")
 
 
-def evaluate(stage: Stage, model: Model, dataset: Dataset | Examiner, questions: Sequence[Question]) -> list[Attempt]:
+def evaluate(
+    stage: Stage, model: Model, dataset: Dataset | Examiner, questions: Sequence[Question], shared: Path | None = None
+) -> list[Attempt]:
     """Let the model answer every question greedily, and grade the answers.
+
+    `shared` is a folder of finished evaluations, by their inputs: what another run has measured is taken from there.
 
     Each attempt is written as it is graded, and a killed stage goes on with the questions that have none. Attempts come back
     in the questions' order. A question that the model could not be asked (no recorded response, a refused request) is left
@@ -32,6 +38,11 @@ def evaluate(stage: Stage, model: Model, dataset: Dataset | Examiner, questions:
     """
     if stage.finished:
         return stage.read("attempts", Attempt)
+    known = None if shared is None else shared / f"{digest(stage.record.inputs)}.jsonl"
+    if known is not None and known.is_file():
+        attempts = decode_lines(known.read_bytes(), Attempt)
+        stage.finish(_counts(attempts) | {"taken from": known.name}, attempts=attempts)
+        return attempts
     journal = stage.journal("attempts", Attempt)
     done = {attempt.id: attempt for attempt in journal.records}
     pending = [question for question in questions if question.id not in done]
@@ -57,13 +68,20 @@ def evaluate(stage: Stage, model: Model, dataset: Dataset | Examiner, questions:
         why = ", ".join(f"{reason} ({number})" for reason, number in unanswered.most_common(3))
         raise DataError(f"{stage.name}: not one of {len(questions)} questions was answered: {why}")
     attempts = [done[question.id] for question in questions if question.id in done]
+    left_out = {"left out": sum(unanswered.values()), "reasons": dict(unanswered)} if unanswered else {}
+    if known is not None and not unanswered:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        mine = known.with_name(f"{known.stem}.{os.getpid()}")  # another run may be writing the same
+        write_atomically(mine, encode_lines(attempts))
+        mine.replace(known)
+    stage.finish(_counts(attempts) | left_out, attempts=attempts)
+    return attempts
+
+
+def _counts(attempts: Sequence[Attempt]) -> dict[str, Any]:
     right = sum(attempt.correct for attempt in attempts)
     kinds = Counter(attempt.kind for attempt in attempts if attempt.kind)
-    counts = {"questions": len(attempts), "right": right, "wrong": len(attempts) - right, "kinds": dict(kinds)}
-    if unanswered:
-        counts |= {"left out": sum(unanswered.values()), "reasons": dict(unanswered)}
-    stage.finish(counts, attempts=attempts)
-    return attempts
+    return {"questions": len(attempts), "right": right, "wrong": len(attempts) - right, "kinds": dict(kinds)}
 
 
 def _ask(

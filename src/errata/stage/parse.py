@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from errata.dataset.base import Dataset
-from errata.records import Example, Rejection, Reply
+from errata.dataset.reply import diagnosis
+from errata.records import Diagnosis, Example, Rejection, Reply
 from errata.run_folder import Stage
 
 
@@ -12,7 +14,8 @@ def parse(stage: Stage, replies: Sequence[Reply], dataset: Dataset, iteration: i
     """Read the problems in every reply; what cannot be read is rejected with its reason, never dropped.
 
     Reasons: `no_reply` (the request failed), `no_problem` (prose), `truncated` (the last problem of a reply that was cut),
-    `malformed` (a problem that lacks a part).
+    `malformed` (a problem that lacks a part). What the instructor said went wrong, where it was asked, is kept beside them
+    (`diagnoses.jsonl`).
     """
     if stage.finished:
         return stage.read("examples", Example), stage.read("rejections", Rejection)
@@ -54,7 +57,10 @@ def parse(stage: Stage, replies: Sequence[Reply], dataset: Dataset, iteration: i
                     iteration,
                 )
             )
+    said = [(reply, diagnosis(reply.text)) for reply in replies if reply.text is not None]
+    diagnoses = [Diagnosis(reply.request_id, reply.error_id, text) for reply, text in said if text]
     reasons = Counter(rejection.reason for rejection in rejections)
-    counts = {"rows": len(examples), "rejected": len(rejections), "reasons": dict(reasons)}
-    stage.finish(counts, examples=examples, rejections=rejections)
+    counts: dict[str, Any] = {"rows": len(examples), "rejected": len(rejections), "reasons": dict(reasons)}
+    counts |= {"diagnoses": len(diagnoses)} if diagnoses else {}
+    stage.finish(counts, examples=examples, rejections=rejections, diagnoses=diagnoses)
     return examples, rejections

@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from errata.dataset.base import Dataset
 from errata.errors import ConfigError
-from errata.records import Attempt, Case, Question, Request
+from errata.records import Attempt, Case, Example, Question, Request
+from errata.run_folder import digest
 
 PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail", "neighbours")
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+_OURS = Path(__file__).parent / "prompts"
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """What is asked of the instructor for one case."""
 
@@ -34,18 +38,40 @@ class Strategy(Protocol):
         """What is wrong with the settings or the prompt files, given the run's datasets (name to layout)."""
         ...
 
-    def problems_per_error(self, sample_size: int, errors: int) -> int:
-        """How many problems one request asks for."""
+    def request(self, case: Case, layout: str) -> Request:
+        """The request for a case, asking for `case.problems` problems."""
         ...
 
-    def request(self, case: Case, layout: str, count: int) -> Request:
-        """The request for a case, asking for `count` problems."""
+
+@runtime_checkable
+class Supply(Protocol):
+    """A strategy that asks nobody: its rows are there already."""
+
+    name: str
+
+    def problems(self, datasets: Mapping[str, str]) -> list[str]:
+        """What is wrong with the settings."""
         ...
+
+    def rows(
+        self, errors: Sequence[Attempt], questions: Sequence[Question], dataset: Dataset, iteration: int
+    ) -> list[Example]:
+        """Training rows, from the errors or from the questions that they were found among."""
+        ...
+
+
+def originals(questions: Sequence[Question], dataset: Dataset, iteration: int) -> list[Example]:
+    """The benchmark's own questions with their worked answers, as training rows; those without one are left out."""
+    return [
+        Example(f"{iteration}/{q.id}", dataset.name, dataset.show(q), q.solution, q.gold, q.id, "", iteration)
+        for q in questions
+        if q.solution
+    ]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A system and a user text with `{placeholders}`; `{{` and `}}` stand for literal braces."""
+    """A system and a user text with `{placeholders}`; `{{` and `}}` stand for literal braces, as does `{}`."""
 
     system: str
     user: str
@@ -55,9 +81,17 @@ class Prompts:
         texts = (("system", self.system), ("user", self.user))
         return tuple({"role": role, "content": _fill(text, values)} for role, text in texts if text)
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the texts."""
+        return digest([self.system, self.user])
+
 
 def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | None) -> Prompts:
     """Read `STRATEGY/DATASET/{system,user}.txt`, or `STRATEGY/LAYOUT/...` where the dataset has no prompts of its own.
+
+    A user's folder may also hold the system texts alone, as `DATASET.txt` each (the source's `data/prompt` folder does):
+    our user text goes with them.
 
     Args:
         strategy: folder name of the strategy.
@@ -68,12 +102,15 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
     Raises:
         ConfigError: no such files, or a placeholder that does not exist.
     """
-    root = Path(prompts_dir).expanduser() if prompts_dir else Path(__file__).parent / "prompts"
+    root = Path(prompts_dir).expanduser() if prompts_dir else _OURS
     places = [root / strategy / name for name in (dataset, layout)]
     folder = next((place for place in places if (place / "user.txt").is_file()), None)
-    if folder is None:
+    system = None if folder is None else folder / "system.txt"
+    if folder is None and (root / f"{dataset}.txt").is_file():
+        system, folder = root / f"{dataset}.txt", _OURS / strategy / layout
+    if folder is None or not (folder / "user.txt").is_file():
         raise ConfigError([f"no prompt for strategy {strategy} and dataset {dataset}: write {places[0] / 'user.txt'}"])
-    read = (path.read_text().strip() if path.is_file() else "" for path in (folder / "system.txt", folder / "user.txt"))
+    read = (path.read_text().strip() if path and path.is_file() else "" for path in (system, folder / "user.txt"))
     prompts = Prompts(*(text.replace("{layout}", _layout(root, layout)) if "{layout}" in text else text for text in read))
     unknown = {name for name in _names(prompts.system + prompts.user) if name not in PLACEHOLDERS}
     if unknown:
@@ -88,13 +125,17 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
 
 def _layout(root: Path, layout: str) -> str:
     """What every problem must be and how it is written out: the text that `{layout}` stands for, the user's or ours."""
-    places = [folder / "layouts" / f"{layout}.txt" for folder in (root, Path(__file__).parent / "prompts")]
+    places = [folder / "layouts" / f"{layout}.txt" for folder in (root, _OURS)]
     return next(place for place in places if place.is_file()).read_text().strip()
 
 
-def load_schema(layout: str) -> dict[str, Any]:
-    """The JSON schema of a reply in a layout."""
+def load_schema(layout: str, diagnosis: bool) -> dict[str, Any]:
+    """The JSON schema of a reply in a layout, beginning with a diagnosis where the prompt asks for one."""
     schema: dict[str, Any] = json.loads((Path(__file__).parent / "schemas" / f"{layout}.json").read_text())
+    if diagnosis:
+        asked = {"type": "string", "description": "what the student did not know or do, in one or two sentences"}
+        schema["properties"] = {"diagnosis": asked, **schema["properties"]}
+        schema["required"] = ["diagnosis", *schema["required"]]
     return schema
 
 

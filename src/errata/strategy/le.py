@@ -5,7 +5,6 @@ by the prompt files alone: `le` shows nothing more, as the paper's protocol (whi
 `le_informed` also gives the right answer, its working and how the student failed.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -51,11 +50,7 @@ class LE:
                 found += error.problems
         return found
 
-    def problems_per_error(self, sample_size: int, errors: int) -> int:
-        """N = ceil(sample size / errors) + 1, the paper's rule (2, 6 and 14 for its GSM8K, MMLU and MBPP errors)."""
-        return math.ceil(sample_size / errors) + 1
-
-    def request(self, case: Case, layout: str, count: int) -> Request:
+    def request(self, case: Case, layout: str) -> Request:
         """One request for one error."""
         error = case.error
         prompts = load_prompts(self.name, error.question.dataset, layout, self.prompts_dir)
@@ -63,7 +58,7 @@ class LE:
             {
                 "question": error.question.with_choices,
                 "response": error.response or "(no answer)",
-                "n": count,
+                "n": case.problems,
                 "gold": error.question.gold,
                 "solution": error.question.solution,
                 "failure": (error.kind or "").replace("_", " "),
@@ -73,8 +68,8 @@ class LE:
                 ),
             }
         )
-        schema = load_schema(layout) if self.structured else None
+        schema = load_schema(layout, "Diagnosis:" in prompts.user) if self.structured else None
         return Request(
-            case.id, error.question.dataset, error.id, messages, count, schema=schema,
-            expected_tokens=reply_tokens(error.question, count),
+            case.id, error.question.dataset, error.id, messages, case.problems, case.draw, schema,
+            reply_tokens(error.question, case.problems), self.name, prompts.fingerprint,
         )  # fmt: skip

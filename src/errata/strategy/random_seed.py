@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from errata.cases import exactly
 from errata.records import Attempt
 from errata.strategy.le import LE
 
@@ -19,7 +20,4 @@ class RandomSeed(LE):
 
     def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:
         """As many successes as there are errors, drawn without repeating one before all have come."""
-        drawn: list[Attempt] = []
-        while len(drawn) < len(errors) and successes:
-            drawn += rng.sample(list(successes), min(len(successes), len(errors) - len(drawn)))
-        return drawn
+        return exactly(successes, len(errors), rng) if successes else []

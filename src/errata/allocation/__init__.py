@@ -1,0 +1,1 @@
+"""How the problems that are asked for are spent on the errors."""
