@@ -60,8 +60,9 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
                     work += f", {asking.held} of them in the ledger"
                 tokens = f"{asking.prompt_tokens:,} in + {asking.completion_tokens:,} out"
                 table.add_row(f"{place}/instruct", _state(setup, f"{place}/instruct"), work, tokens, _price(asking.usd))
-            place, wanted = f"iteration_{iteration}/train", settings.sample_size * len(setup.datasets)
-            table.add_row(place, _state(setup, place), _updates(settings.training, wanted, exact=False), "", "")
+            place, wanted = f"iteration_{iteration}/train", sum(map(setup.size, setup.datasets))
+            if setup.model.trains:
+                table.add_row(place, _state(setup, place), _updates(settings.training, wanted, exact=False), "", "")
             _add_test(table, setup, splits, iteration)
         known = None if None in total else sum(value for value in total if value is not None)
         table.add_section()
@@ -112,7 +113,7 @@ def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:
 
 
 def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
-    for name in setup.tested:
+    for name in setup.tested if setup.model.trains else ():
         stage = f"iteration_{iteration}/{name}/test"
         table.add_row(stage, _state(setup, stage), f"{len(splits[name]['test'])} questions", "", "")
 

@@ -1,5 +1,6 @@
 """From a composed config to built and checked components: all problems together, before anything is loaded or paid."""
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from errata.allocation.base import Allocation
 from errata.allocation.uniform import Uniform
 from errata.config import SCHEMAS
 from errata.dataset.base import Dataset, Examiner, no_weights
-from errata.errors import ConfigError
+from errata.errors import ConfigError, DataError
 from errata.gate.base import Gate
 from errata.instructor.base import Instructor
 from errata.ledger import Purse
@@ -26,6 +27,8 @@ from errata.records import Question
 from errata.retrieval.base import Retrieval
 from errata.run_folder import digest
 from errata.strategy.base import Strategy
+
+log = logging.getLogger("errata")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,19 @@ class Setup:
 
     @cached_property
     def wall(self) -> list[Question]:
-        """Every test question of them all: nothing of these may be trained on."""
-        return [question for dataset in {**self.walled, **self.tested}.values() for question in dataset.wall()]
+        """Every test question of them all: nothing of these may be trained on.
+
+        Where nothing is trained (recorded answers), a test split that is not at hand is said, not an error.
+        """
+        found: list[Question] = []
+        for name, dataset in {**self.walled, **self.tested}.items():
+            try:
+                found += dataset.wall()
+            except DataError as error:
+                if self.model.trains or name in self.walled:
+                    raise
+                log.warning("%s: no wall to its test split, which is not at hand (%s)", name, error)
+        return found
 
     def size(self, name: str) -> int:
         """How many training rows of a dataset are wanted in an iteration."""

@@ -20,7 +20,8 @@ def load_splits(setup: Setup) -> dict[str, dict[str, list[Question]]]:
     Raises:
         DataError: a file is missing or broken, or all train questions are test questions.
     """
-    splits = {name: {"test": dataset.load("test")} for name, dataset in setup.tested.items()}
+    measured = setup.model.trains  # else the loop ends before anything is measured
+    splits = {name: {"test": dataset.load("test")} if measured else {} for name, dataset in setup.tested.items()}
     walled = {_plain(question.text) for question in setup.wall}
     for name, dataset in setup.datasets.items():
         train = _behind(walled, dataset, "train")

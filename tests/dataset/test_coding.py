@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from errata.dataset.coding import Coding, body_as_paper, find_program
@@ -160,3 +162,16 @@ def test_practice_is_parsed_and_its_solution_run():
     assert dataset.check(good.solution, good.answer) is None
     assert dataset.check(wrong.solution, wrong.answer)[0] == "failed_test"
     assert "0 code blocks" in words.malformed
+
+
+def test_a_prompt_that_imports_what_is_not_there_fails_no_right_answer(tmp_path):
+    record = {
+        "task_id": 1,
+        "prompt": 'from typing import int\n\n\ndef twice(x: int) -> int:\n    """Twice x."""\n',
+        "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+        "entry_point": "twice",
+    }
+    (tmp_path / "train.jsonl").write_text(json.dumps(record) + "\n")
+    dataset = MBPP("mbpp", path=str(tmp_path), splits={"train": "train"})
+    (question,) = dataset.load("train")
+    assert dataset.grade(question, "```python\ndef twice(x: int) -> int:\n    return 2 * x\n```").correct

@@ -77,7 +77,8 @@ class Coding(FileBenchmark):
                 return verdict
             return Verdict(None, False, FORMAT, f"no function {question.entry_point} in the response")
         future = "".join(_FUTURE.findall(code))
-        head = f"{question.text}\n    pass\n" if _parses(f"{question.text}\n    pass\n") else ""
+        prompt = _TYPING_LINE.sub("", question.text)  # those names are there, and one MBPP prompt asks it for `int`
+        head = f"{prompt}\n    pass\n" if _parses(f"{prompt}\n    pass\n") else ""
         return self._run(question, f"{future}{_TYPING}{head}\n{_FUTURE.sub('', code)}", shown=code)
 
     def grade_as_paper(self, question: Question, response: str) -> Verdict:
@@ -179,6 +180,9 @@ def find_program(response: str, question: Question) -> str | None:
 
 
 _LANGUAGES = ("", "python", "python3", "py", "py3", "python2", "pycon", "code")
+
+
+_TYPING_LINE = re.compile(r"^from typing import [\w, ]+$", re.MULTILINE)
 
 
 def _longest_python(text: str, name: str) -> str | None:

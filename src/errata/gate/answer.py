@@ -1,6 +1,7 @@
 """The answer is the one that the row's own worked lines compute, and each of those holds (the dataset recomputes them)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from errata.gate.base import Check, Context
 from errata.records import Example
@@ -9,6 +10,8 @@ from errata.records import Example
 @dataclass
 class Answer:
     """Rejects `wrong_sum`, `answer_mismatch` and, where the dataset asks for worked lines, `no_worked_line`."""
+
+    remembers: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """Nothing can be wrong with it."""

@@ -36,6 +36,9 @@ class Context:
 class Gate(Protocol):
     """One check, with its settings."""
 
+    remembers: bool
+    """Whether a verdict depends on the rows before it."""
+
     def problems(self) -> list[str]:
         """What is wrong with the settings."""
         ...

@@ -4,6 +4,7 @@ Differs from the source, which compares exact question strings within one merge 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from datasketch import MinHash, MinHashLSH
 
@@ -23,6 +24,8 @@ class Duplicate:
 
     similarity: float = 0.8
 
+    remembers: ClassVar[bool] = True
+
     def problems(self) -> list[str]:
         """A similarity out of range."""
         if 0 < self.similarity <= 1:
@@ -41,8 +44,6 @@ class Duplicate:
 
         asked = [(question.id, context.dataset.show(question)) for question in context.train]
         for name, text in asked + [(row.id, row.prompt) for row in context.earlier]:
-            (row.id, row.prompt) for row in context.earlier
-        ]:
             remember(name, " ".join(words(text)), _sketch(text))
 
         def check(row: Example) -> tuple[str, str] | None:

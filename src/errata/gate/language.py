@@ -3,6 +3,7 @@
 import functools
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -33,6 +34,8 @@ class Language:
     language: str = "en"
     words: int = 8
     certainty: float = 0.98
+
+    remembers: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """An unknown language, or limits out of range."""

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class Leak:
 
     ngram: int = 13
     short: int = 8
+
+    remembers: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """Sizes that would let everything or nothing through."""

@@ -1,6 +1,7 @@
 """The row fits in the training length: a cut row would lose its end token, and teach the student not to stop."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from errata.gate.base import Check, Context
 from errata.records import Example
@@ -9,6 +10,8 @@ from errata.records import Example
 @dataclass
 class Length:
     """Rejects `too_long`: more tokens, template included, than `training.max_length`."""
+
+    remembers: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """Nothing can be wrong with it."""

@@ -5,6 +5,7 @@ LLM2LLM (Lee et al., 2024) filters its generated questions so, Self-Instruct and
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
@@ -22,6 +23,8 @@ class Rouge:
     """
 
     most: float = 0.95
+
+    remembers: ClassVar[bool] = True
 
     def problems(self) -> list[str]:
         """A limit out of range."""
