@@ -16,12 +16,16 @@ from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.gate.base import Context
+from errata.gate.consensus import Consensus
+from errata.gate.leak import Leak
+from errata.gate.length import Length
 from errata.ledger import Ledger
 from errata.model.base import Model
 from errata.records import Attempt, Case, Example, Question
 from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
 from errata.splits import load_splits
+from errata.stage.agree import agree
 from errata.stage.allocate import allocate
 from errata.stage.evaluate import evaluate
 from errata.stage.instruct import instruct
@@ -166,7 +170,12 @@ class Run:
         """The rows that pass the gates; of original rows, which repeat the train split by design, only leak and length."""
         dataset, settings = self.setup.datasets[name], self.setup.settings
         original = all(not row.request_id for row in parsed) and parsed != []
-        gates = {key: gate for key, gate in self.setup.gates.items() if not original or key in ("leak", "length")}
+        consensus = next((gate for gate in self.setup.gates.values() if isinstance(gate, Consensus)), None)
+        gates = {
+            key: gate
+            for key, gate in self.setup.gates.items()
+            if not isinstance(gate, Consensus) and (not original or isinstance(gate, Leak | Length))
+        }
         tests = [*self.setup.wall, *([] if "dev" in settings.errors.splits else self.splits[name].get("dev", []))]
         train = [question for split in ("train", "dev") for question in self.splits[name].get(split, [])]
         stage = self.folder.stage(
@@ -181,6 +190,26 @@ class Run:
         )
         context = Context(dataset, train, tests, earlier, self.setup.model.count_tokens, settings.training.max_length)
         kept, _ = verify(stage, parsed, gates, context)
+        self._track(stage, iteration)
+        return self.agreed(kept, consensus, name, iteration) if consensus is not None and kept and not original else kept
+
+    def agreed(self, rows: list[Example], gate: Consensus, name: str, iteration: int) -> list[Example]:
+        """The rows whose answers independent solutions agree with."""
+        dataset, place = self.setup.datasets[name], f"iteration_{iteration}/{name}"
+        requests = [request for row in rows for request in gate.requests(row, dataset.layout)]
+        solver = gate.instructor or _present(self.setup.instructor)
+        inputs = {"requests": digest(encode_lines(requests)), "instructor": result_changing(solver)}
+        stage = self.folder.stage(f"{place}/solve", **inputs)
+        replies = instruct(stage, requests, solver, self.ledger, self.setup.purse(stage.name))
+        self._track(stage, iteration)
+        stage = self.folder.stage(
+            f"{place}/agree",
+            rows=_digest(rows),
+            replies=stage.outputs["replies"],
+            gate=result_changing(gate),
+            dataset=result_changing(dataset),
+        )
+        kept, _ = agree(stage, rows, gate, replies, dataset)
         self._track(stage, iteration)
         return kept
 
@@ -238,7 +267,7 @@ class Run:
         found = originals(self.splits[name]["train"], self.setup.datasets[name], iteration)
         if not found:
             raise DataError(f"policy.replay_from=original: the records of {name} hold no worked answers to replay")
-        gates = [gate for key, gate in self.setup.gates.items() if key in ("leak", "length")]
+        gates = [gate for gate in self.setup.gates.values() if isinstance(gate, Leak | Length)]
         settings = self.setup.settings
         context = Context(
             self.setup.datasets[name], [], self.setup.wall, [], self.setup.model.count_tokens, settings.training.max_length

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset
+from errata.gate.consensus import Consensus
 from errata.ledger import Ledger
 from errata.records import Attempt, Example, Question, Request
 from errata.run_folder import decode_lines, read_stage
@@ -31,6 +32,7 @@ class Asking:
     prompt_tokens: int
     completion_tokens: int
     usd: float | None
+    problems: int = 0
 
 
 def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
@@ -60,6 +62,12 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
                     work += f", {asking.held} of them in the ledger"
                 tokens = f"{asking.prompt_tokens:,} in + {asking.completion_tokens:,} out"
                 table.add_row(f"{place}/instruct", _state(setup, f"{place}/instruct"), work, tokens, _price(asking.usd))
+                for gate in (gate for gate in setup.gates.values() if isinstance(gate, Consensus)):
+                    solving = _solving(setup, gate, dataset, train, asking.problems)
+                    total.append(solving.usd)
+                    tokens = f"{solving.prompt_tokens:,} in + {solving.completion_tokens:,} out"
+                    work = f"at most {solving.requests} requests"
+                    table.add_row(f"{place}/solve", _state(setup, f"{place}/solve"), work, tokens, _price(solving.usd))
             place, wanted = f"iteration_{iteration}/train", sum(map(setup.size, setup.datasets))
             if setup.model.trains:
                 table.add_row(place, _state(setup, place), _updates(settings.training, wanted, exact=False), "", "")
@@ -102,7 +110,19 @@ def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question]
     requests = [strategy.request(case, dataset.layout) for case in cases]
     paid = _held(setup, requests) if known and setup.ledger.exists() else set()
     unpaid = [request for request in requests if request.id not in paid]
-    return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor))
+    problems = sum(request.problems for request in requests)
+    return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor), problems)
+
+
+def _solving(setup: Setup, gate: Consensus, dataset: Dataset, train: Sequence[Question], problems: int) -> Asking:
+    """What the consensus gate will ask, if every problem comes to it and they are as long as the train questions."""
+    row = Example("", dataset.name, "", "", "", "", "", 1)
+    asked = [one for q in train for one in gate.requests(replace(row, prompt=dataset.show(q)), dataset.layout)]
+    prompt, reply, _ = estimate(asked, gate.instructor or setup.instructor)
+    share = problems / len(train)
+    prompt, reply = round(share * prompt), round(share * reply)
+    solver: Any = gate.instructor or setup.instructor
+    return Asking(round(share * len(asked)), True, 0, prompt, reply, solver.price(prompt, reply))
 
 
 def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:

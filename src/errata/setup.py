@@ -20,6 +20,7 @@ from errata.config import SCHEMAS
 from errata.dataset.base import Dataset, Examiner, no_weights
 from errata.errors import ConfigError, DataError
 from errata.gate.base import Gate
+from errata.gate.consensus import Consensus
 from errata.instructor.base import Instructor
 from errata.ledger import Purse
 from errata.model.base import Model
@@ -40,7 +41,7 @@ class Setup:
     model: Model
     datasets: Mapping[str, Dataset]
     tests: Mapping[str, Dataset]
-    gates: Mapping[str, Gate]
+    gates: Mapping[str, Gate | Consensus]
     strategy: Strategy | None
     instructor: Instructor | None
     retrieval: Retrieval | None = None
@@ -127,6 +128,9 @@ def check(command: str, composed: DictConfig) -> Setup:
     regrade = composed.get("regrade")
     model = built(composed.model, "model") if regrade is None else None
     datasets, tests, gates = group("dataset"), group("tests"), group("gate")
+    for name, gate in gates.items():
+        if isinstance(gate, Consensus) and gate.instructor is not None:
+            gate.instructor = built(OmegaConf.create(gate.instructor), f"gate.{name}.instructor")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
     instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
     allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
@@ -165,11 +169,14 @@ def check(command: str, composed: DictConfig) -> Setup:
         layouts = {name: dataset.layout for name, dataset in known.items() if not isinstance(dataset, Examiner)}
         problems += strategy.problems(layouts)
     if instructor is not None:
-        problems += instructor.problems(list(datasets))
+        for asked in (instructor, *(gate.instructor for gate in gates.values() if isinstance(gate, Consensus))):
+            problems += asked.problems(list(datasets)) if asked is not None else []
         if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
             problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
     if settings is not None and instructor is not None:
-        problems += _budget_problems(settings.budget, instructor)
+        solvers = [gate.instructor for gate in gates.values() if isinstance(gate, Consensus)]
+        for paid in (instructor, *filter(None, solvers)):
+            problems += [problem for problem in _budget_problems(settings.budget, paid) if problem not in problems]
     if problems:
         raise ConfigError(problems)
     ordered_gates = list(gates.values())  # their order can change what is rejected, and why

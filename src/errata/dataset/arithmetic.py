@@ -111,6 +111,17 @@ def recognise(text: str) -> Skill | None:
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
+def solve(text: str) -> tuple[str, int]:
+    """The worked line and the answer of the last question in a text (`recognise` must have known it)."""
+    found = [(match.start(), match.group(), skill) for skill, pattern in _PATTERNS for match in pattern.finditer(text)]
+    _, question, skill = max(found, key=lambda one: one[0])
+    numbers = [int(number) for number in re.findall(r"\d+", question)] + [7] * (skill.name == "days")
+    large, small = max(numbers[:2]), min(numbers[:2])
+    if skill.operation == "/":
+        return f"{large} / {small} = {large // small}", large // small
+    return skill.solve(large, small)
+
+
 def _pattern(wording: str) -> re.Pattern[str]:
     literal = re.split(r"\{\w+\}", wording)
     return re.compile(r"\w+".join(re.escape(part) for part in literal))

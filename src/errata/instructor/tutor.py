@@ -108,6 +108,9 @@ def application(flaw_rate: float) -> web.Application:
 def write_reply(request: str, flaw: str | None, rng: random.Random) -> str:
     """The tutor's words: fresh problems of the skill that the request's question needs, flawed on demand."""
     skill = arithmetic.recognise(request)
+    if skill is not None and request.startswith("Solve this problem."):
+        worked, answer = arithmetic.solve(request)
+        return f"{worked}\n#### {answer + 1 if flaw == 'wrong_sum' else answer}"
     asked = _HOW_MANY.findall(request)
     if skill is None or flaw == "prose":
         return "Let us look at what went wrong together. Reading the question slowly and twice is always a good start."

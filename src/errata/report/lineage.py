@@ -1,6 +1,6 @@
 """`errata why RUN ROW`: from a training row back to the error that made it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from errata.errors import ErrataError
-from errata.records import Attempt, Case, Example, Rejection, Reply, Request
+from errata.records import Attempt, Case, Diagnosis, Example, Rejection, Reply, Request
 from errata.report.results import collect
 from errata.run_folder import decode_lines
 from errata.terminal import console
@@ -28,45 +28,81 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         raise ErrataError(f"{run} has no training set yet")
     example = _find(sets, row, iteration)
     place = run / f"iteration_{example.iteration}" / example.dataset
-    error = _one(place / "train" / "attempts.jsonl", Attempt, lambda record: record.id == example.error_id)
+    error = _error(place, example)
+    if not example.request_id:
+        _show([*_row(example, error), ("its origin", "an original row of the benchmark: nobody was asked")])
+        return
     reply = _one(place / "instruct" / "replies.jsonl", Reply, lambda record: record.request_id == example.request_id)
     request = _one(place / "instruct" / "requests.jsonl", Request, lambda record: record.id == example.request_id)
     rejected = [
         rejection
-        for step in ("parse", "verify")
+        for step in ("parse", "verify", "agree")
         for rejection in _read(place / step / "rejections.jsonl", Rejection)
         if rejection.request_id == example.request_id
     ]
     price = "unknown" if reply.usd is None else f"${reply.usd:.4f}"
     cost = f"{reply.prompt_tokens} tokens in, {reply.completion_tokens} out, {reply.duration_s:.2f} s, price {price}"
     verdicts = [f"{example.id}: kept, by every gate"] + [f"{r.id}: {r.reason} ({r.detail})" for r in rejected]
-    out = console()
-    for title, body in (
-        (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
-        (f"the error: {error.id}", f"{error.question.text}\n\nright answer: {error.question.gold}"),
-        *_neighbours(place, example.request_id),
-        (f"the student's answer ({(error.kind or '').replace('_', ' ')})", error.response or "(nothing)"),
+    made = f"strategy {request.strategy}, prompt {request.prompt}, draw {request.draw}, {request.problems} problems"
+    solutions = _read(place / "solve" / "replies.jsonl", Reply)
+    solved = [reply for reply in solutions if reply.request_id.startswith(f"{example.id}/")]
+    panels = [
+        *_row(example, error),
+        *_case(place, example.request_id),
         (
-            f"the request {example.request_id}, ledger key {reply.key}",
+            f"the request {example.request_id} (iteration {example.iteration}; {made}), ledger key {reply.key}",
             "\n\n".join(f"[{message['role']}] {message['content']}" for message in request.messages) + f"\n\n({cost})",
+        ),
+        *(
+            ("the instructor's diagnosis", diagnosis.text)
+            for diagnosis in _read(place / "parse" / "diagnoses.jsonl", Diagnosis)
+            if diagnosis.request_id == example.request_id
         ),
         ("the instructor's reply", reply.text or ""),
         ("the verdicts on its problems", "\n".join(verdicts)),
-    ):
-        out.print(Panel(Text(body), title=Text(title), title_align="left"))
+        *((f"an independent solution ({reply.request_id})", reply.text or "") for reply in solved),
+    ]
+    _show(panels)
 
 
-def _neighbours(place: Path, request_id: str) -> list[tuple[str, str]]:
-    """The successes that stood beside the error, with their cosines, where the strategy contrasts."""
+def _show(panels: Sequence[tuple[str, str]]) -> None:
+    for title, body in panels:
+        console().print(Panel(Text(body), title=Text(title), title_align="left"))
+
+
+def _row(example: Example, error: Attempt) -> list[tuple[str, str]]:
+    what = "the question it goes back to" if error.correct else "the error"
+    return [
+        (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
+        (f"{what}: {error.id}", f"{error.question.with_choices}\n\nright answer: {error.question.gold}"),
+        (f"the student's answer ({(error.kind or 'right').replace('_', ' ')})", error.response or "(nothing)"),
+    ]
+
+
+def _error(place: Path, example: Example) -> Attempt:
+    """The attempt that a row goes back to, on whichever split it was made."""
+    splits = [split for split in ("train", "dev") if (place / split / "attempts.jsonl").is_file()]
+    attempts = [attempt for split in splits for attempt in _read(place / split / "attempts.jsonl", Attempt)]
+    found = next((attempt for attempt in attempts if attempt.id == example.error_id), None)
+    if found is None:
+        raise ErrataError(f"{place} does not hold the row's origin {example.error_id}: is the run folder complete?")
+    return found
+
+
+def _case(place: Path, request_id: str) -> list[tuple[str, str]]:
+    """What the error was counted to, and the successes that stood beside it, where the strategy contrasts."""
+    shares = _read(place / "allocate" / "cases.jsonl", Case)
+    group = next((case.group for case in shares if case.id == request_id), "")
+    counted = [("it was counted to", group)] if group else []
     path = place / "retrieve" / "cases.jsonl"
     if not path.is_file():
-        return []
+        return counted
     case = _one(path, Case, lambda record: record.id == request_id)
     lines = [
         f"{cosine:.3f}  {near.id}: {near.question.text}"
         for near, cosine in zip(case.neighbours, case.similarities, strict=True)
     ]
-    return [("its nearest successes, with their cosines", "\n".join(lines) or "(none)")]
+    return [*counted, ("its nearest successes, with their cosines", "\n".join(lines) or "(none)")]
 
 
 def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:

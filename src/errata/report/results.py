@@ -36,6 +36,7 @@ def collect(run: Path) -> dict[str, Any]:
     datasets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     practice: list[dict[str, Any]] = []
     training: list[dict[str, Any]] = []
+    dev: list[dict[str, Any]] = []
     for number, folder in iterations:
         for place in sorted(path for path in folder.iterdir() if path.is_dir()):
             if attempts := _attempts(place / split):
@@ -43,9 +44,12 @@ def collect(run: Path) -> dict[str, Any]:
                 left_out = _counts(place / split).get("left out", 0)
                 measured = _measured(number, attempts, start[place.name]) | {"left_out": left_out}
                 datasets[place.name].append(measured)
-            if (place / "instruct" / "stage.json").exists():
+            if (place / "verify" / "stage.json").exists() or (place / "instruct" / "stage.json").exists():
                 practice.append(_practice(number, place))
         training += _trained(number, folder / "train")
+        judged = [list(scores(_attempts(path.parent)).values()) for path in folder.glob("*/dev_after/attempts.jsonl")]
+        if judged:
+            dev.append({"iteration": number, "accuracy": sum(sum(part) / len(part) for part in judged) / len(judged)})
     training += _trained(0, run / "train")
     return {
         "run": run.name,
@@ -54,6 +58,7 @@ def collect(run: Path) -> dict[str, Any]:
         "split": split,
         "datasets": dict(datasets),
         "macro": _macro(datasets),
+        "dev": dev,
         "practice": practice,
         "training": training,
         "cost": _cost(practice),
@@ -117,16 +122,18 @@ def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, float])
 
 
 def _practice(number: int, place: Path) -> dict[str, Any]:
-    asked, parsed, verified = (_counts(place / step) for step in ("instruct", "parse", "verify"))
+    parsed, verified, agreed = (_counts(place / step) for step in ("parse", "verify", "agree"))
+    asked = _both(_counts(place / "instruct"), _counts(place / "solve"))
+    errors = [_counts(place / split).get("wrong") for split in ("train", "dev")]
     reasons: Counter[str] = Counter()
-    for step in ("parse", "verify"):
+    for step in ("parse", "verify", "agree"):
         path = place / step / "rejections.jsonl"
         if path.exists():
             reasons.update(rejection.reason for rejection in decode_lines(path.read_bytes(), Rejection))
     return {
         "iteration": number,
         "dataset": place.name,
-        "errors": _counts(place / "train").get("wrong"),
+        "errors": sum(number for number in errors if number is not None),
         "requests": asked.get("requests", 0),
         "failed_requests": asked.get("failed", 0),
         "failures": asked.get("failures", {}),
@@ -137,10 +144,22 @@ def _practice(number: int, place: Path) -> dict[str, Any]:
         "paid_usd": asked.get("paid usd", 0.0),
         "estimated_tokens": asked.get("estimated tokens", 0),
         "estimated_usd": asked.get("estimated usd", 0.0),
-        "problems": parsed.get("rows", 0) + parsed.get("rejected", 0),
+        "problems": parsed.get("rows", 0) + parsed.get("rejected", 0)
+        or verified.get("kept", 0) + verified.get("rejected", 0),
         "rejections": dict(sorted(reasons.items())),
-        "kept": verified.get("kept", 0),
+        "kept": (agreed or verified).get("kept", 0),
+        "wall": verified.get("wall", {}),
     }
+
+
+def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two stages that asked, counted together; a price that is unknown makes the sum unknown."""
+    both = {**second, **first}
+    for name, value in both.items():
+        if name in first and name in second and isinstance(value, int | float | str):
+            texts = isinstance(first[name], str) or isinstance(second[name], str)
+            both[name] = "unknown" if texts else first[name] + second[name]
+    return both
 
 
 def _trained(number: int, folder: Path) -> list[dict[str, Any]]:

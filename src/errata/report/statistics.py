@@ -46,6 +46,23 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class ArmDifference:
+    """A second arm minus a first: the mean over seeds and questions, paired by question.
+
+    `low`, `high` are the 95 % interval and `p` the two-sided p-value of the pigeonhole bootstrap (see `Pooled`), which draws
+    questions, and the seeds of each arm, anew: no p below 2 / 10,000 can come of it.
+    """
+
+    n: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Pooled:
     """Several seeds of one run: the mean of their scores, the spread between them, and a 95 % interval over both.
 
@@ -107,6 +124,34 @@ def pool(runs: Sequence[Scores]) -> Pooled | None:
     by_seed = table.mean(axis=1)
     sd = float(by_seed.std(ddof=1)) if seeds > 1 else 0.0
     return Pooled(seeds, n, float(by_seed.mean()), sd, float(low), float(high))
+
+
+def compare_arms(first: Sequence[Scores], second: Sequence[Scores]) -> ArmDifference | None:
+    """The difference of two arms, each of one or more seeds; None where they have no question in common."""
+    common = sorted(set.intersection(*(set(scores) for scores in (*first, *second))))
+    if not common:
+        return None
+    tables = [np.array([[float(scores[name]) for name in common] for scores in arm]) for arm in (first, second)]
+    rng, n = np.random.default_rng(0), len(common)
+    drawn = np.empty(_RESAMPLES)
+    for place in range(_RESAMPLES):
+        weights = rng.multinomial(n, np.full(n, 1 / n)) / n
+        means = [table[rng.integers(0, len(table), len(table))].mean(axis=0) @ weights for table in tables]
+        drawn[place] = means[1] - means[0]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    before, after = (float(table.mean()) for table in tables)
+    p = min(1.0, 2 * (int(beyond) + 1) / (_RESAMPLES + 1))
+    return ArmDifference(n, before, after, after - before, float(low), float(high), p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are (Holm 1979), in their order."""
+    corrected, highest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=lambda place: values[place])):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
+        corrected[place] = highest
+    return corrected
 
 
 def _changes(before: Scores, after: Scores) -> tuple[int, int]:

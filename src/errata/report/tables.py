@@ -77,7 +77,29 @@ def practice_table(results: dict[str, Any]) -> list[TextTable]:
         cells = (part["iteration"], part["dataset"], part["errors"], part["requests"], part["failed_requests"])
         rows.append((*map(str, cells), str(part["problems"]), reasons, str(part["kept"])))
     heads = ("iteration", "dataset", "errors", "requests", "failed", "problems", "rejected", "kept")
-    return [TextTable("practice: from errors to training rows", heads, rows)]
+    strategy = (results["config"].get("strategy") or {}).get("name", "")
+    return [TextTable(f"practice by strategy {strategy}: from errors to training rows", heads, rows)]
+
+
+def contamination_line(results: dict[str, Any]) -> str:
+    """How many rows the wall to the test splits has cut, and what it holds."""
+    if not results["practice"]:
+        return ""
+    cut = sum(part["rejections"].get("leak", 0) for part in results["practice"])
+    wall: dict[str, int] = {}
+    for part in results["practice"]:
+        wall |= part["wall"]
+    held = ", ".join(f"{name} {number:,}" for name, number in sorted(wall.items())) or "nothing"
+    return f"contamination: {cut} generated rows cut; the wall holds the test items of {held}"
+
+
+def chosen_line(results: dict[str, Any]) -> str:
+    """The iteration that is best by dev, where dev is measured; the test split plays no part in the choice."""
+    if not results["dev"]:
+        return ""
+    best = max(results["dev"], key=lambda part: (part["accuracy"], -part["iteration"]))
+    scores = ", ".join(f"{part['iteration'] or 'start'} {percent(part['accuracy'])} %" for part in results["dev"])
+    return f"chosen by dev: iteration {best['iteration']} ({scores})"
 
 
 def training_table(results: dict[str, Any]) -> list[TextTable]:

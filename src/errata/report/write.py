@@ -12,6 +12,8 @@ from errata.report.results import collect
 from errata.report.tables import (
     TextTable,
     accuracy_tables,
+    chosen_line,
+    contamination_line,
     cost_line,
     cost_table,
     kinds_table,
@@ -41,12 +43,14 @@ def report(run: Path) -> None:
     out = console()
     for table in tables:
         out.print(_for_terminal(table))
-    out.print(cost_line(results), highlight=False)
+    last = [line for line in (contamination_line(results), chosen_line(results), cost_line(results)) if line]
+    for line in last:
+        out.print(line, highlight=False)
 
     write_atomically(run / "results.json", json.dumps(results, indent=1).encode())
     if results["datasets"]:
         plot_accuracy(results, run / "accuracy.png")
-    write_atomically(run / "report.md", _markdown(run, results["datasets"] != {}, tables, cost_line(results)).encode())
+    write_atomically(run / "report.md", _markdown(run, results["datasets"] != {}, tables, last).encode())
     out.print(f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False)
 
 
@@ -77,11 +81,11 @@ def _for_terminal(table: TextTable) -> Table:
     return shown
 
 
-def _markdown(run: Path, has_plot: bool, tables: list[TextTable], cost: str) -> str:
+def _markdown(run: Path, has_plot: bool, tables: list[TextTable], last: list[str]) -> str:
     lines = [f"# {run.name}", ""]
     if has_plot:
         lines += ["![accuracy by iteration](accuracy.png)", ""]
     for table in tables:
         lines += [f"**{table.title}**", "", f"| {' | '.join(table.heads)} |", "|---" * len(table.heads) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in table.rows] + [""]
-    return "\n".join([*lines, cost, ""])
+    return "\n".join([*lines, "\n\n".join(last), ""])

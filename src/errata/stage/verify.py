@@ -49,6 +49,7 @@ def verify(
                 rejections.append(Rejection(row.id, row.dataset, *objection, text, row.request_id, row.iteration))
             advance()
     reasons = Counter(rejection.reason for rejection in rejections)
-    counts = {"kept": len(kept), "rejected": len(rejections), "reasons": dict(reasons)}
+    wall = Counter(question.dataset for question in context.tests)
+    counts = {"kept": len(kept), "rejected": len(rejections), "reasons": dict(reasons), "wall": dict(wall)}
     stage.finish(counts, examples=kept, rejections=rejections)
     return kept, rejections
