@@ -22,7 +22,7 @@ def test_the_strategy_that_the_readme_adds_runs(tmp_path):
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
-    assert "at most 120 requests" in shown.stdout
+    assert "at most 30 requests" in shown.stdout  # three of each of ten skills
 
 
 def test_every_setting_in_the_readme_exists():

@@ -118,10 +118,10 @@ def _solving(setup: Setup, gate: Consensus, dataset: Dataset, train: Sequence[Qu
     """What the consensus gate will ask, if every problem comes to it and they are as long as the train questions."""
     row = Example("", dataset.name, "", "", "", "", "", 1)
     asked = [one for q in train for one in gate.requests(replace(row, prompt=dataset.show(q)), dataset.layout)]
-    prompt, reply, _ = estimate(asked, gate.instructor or setup.instructor)
+    solver: Any = gate.instructor or setup.instructor
+    prompt, reply, _ = estimate(asked, solver)
     share = problems / len(train)
     prompt, reply = round(share * prompt), round(share * reply)
-    solver: Any = gate.instructor or setup.instructor
     return Asking(round(share * len(asked)), True, 0, prompt, reply, solver.price(prompt, reply))
 
 
