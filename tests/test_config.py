@@ -17,6 +17,8 @@ NEEDS = {
     ("instructor", "local_server"): ["instructor.path=org/name"],
     ("instructor", "replay"): ["ledger=l.sqlite"],
     **{("dataset", name): ["instructor=openai", "instructor.model=m"] for name in ("gsm8k", "mmlu", "mbpp")},
+    ("equalise", "requests"): ["equalise.requests=9"],
+    ("equalise", "train_tokens"): ["equalise.train_tokens=900"],
     ("model", "hf"): ["model.path=org/name"],
     ("model", "recorded"): ["model.path=answers.jsonl"],
     ("model", "endpoint"): ["model.model=m"],

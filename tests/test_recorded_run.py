@@ -143,7 +143,7 @@ def test_from_stored_answers_to_a_training_set_for_all_three_benchmarks(tmp_path
         "improve", "model=recorded", f"model.path={records(tmp_path)}", "dataset=[gsm8k,mmlu,mbpp]", "iterations=1",
         f"dataset.gsm8k.path={SHARED}/gsm8k", f"dataset.mmlu.path={SHARED}/mmlu", f"dataset.mbpp.path={SHARED}/mbpp",
         "instructor=openai", "instructor.model=m", "tracking=off",
-        f"instructor.base_url={endpoint}", "instructor.concurrency=64", "sample_size=3000", "allocation=paper",
+        f"instructor.base_url={endpoint}", "instructor.concurrency=64", "sample_size=3000", "allocation=paper", "strategy=lec", "retrieval=k2",
         "training.max_length=1024", f"output_dir={tmp_path}", "name=recorded",
     ]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["errata", *options])
@@ -157,6 +157,9 @@ def test_from_stored_answers_to_a_training_set_for_all_three_benchmarks(tmp_path
         requests = decode_lines((run / f"iteration_1/{name}/instruct/requests.jsonl").read_bytes(), Request)
         assert {request.problems for request in requests} == {EACH[name]}
         assert len(requests) == counts["wrong"]
+        near = json.loads((run / f"iteration_1/{name}/retrieve/stage.json").read_text())["counts"]
+        assert (near["errors"], near["pool"]) == (counts["wrong"], RIGHT[name])
+        assert "with fewer neighbours than k" not in near
     mixed = json.loads((run / "iteration_1/mix/stage.json").read_text())["counts"]
     assert mixed["by dataset"] == dict.fromkeys(sorted(RIGHT), 3000)
     rows = [json.loads(line) for line in (run / "iteration_1/mix/train.messages.jsonl").read_text().split("\n") if line]

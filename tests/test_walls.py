@@ -4,7 +4,19 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "errata"
-GROUND = {"records", "errors", "version", "run_folder", "ledger", "terminal", "chat", "endpoint", "sandbox", "cases"}
+GROUND = {
+    "records",
+    "errors",
+    "version",
+    "run_folder",
+    "ledger",
+    "terminal",
+    "chat",
+    "endpoint",
+    "sandbox",
+    "cases",
+    "packed",
+}
 PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "retrieval", "allocation", "tracking"}
 MAY_IMPORT = {
     "stage": GROUND | PROTOCOLS,

@@ -114,6 +114,8 @@ class ErrorSource:
         found = [f"errors.splits names {name!r}: choose train, dev or both" for name in set(self.splits) - {"train", "dev"}]
         if not self.splits:
             found.append("errors.splits is empty: choose train, dev or both")
+        elif len(set(self.splits)) < len(self.splits):
+            found.append(f"errors.splits is {list(self.splits)}: name train, dev or both, each once")
         if not 0 <= self.dev_share < 1:
             found.append(f"errors.dev_share is {self.dev_share}: choose a share from 0 to 1")
         return found
@@ -124,15 +126,21 @@ class Equalise:
     """Equal budgets for strategies that are compared, kept exactly, for each dataset and iteration.
 
     Attributes:
+        by: which of the two the option sets: none, requests or train_tokens.
         requests: how many requests.
         train_tokens: how many tokens the training rows have together, template included.
     """
 
+    by: str = neutral("none")
     requests: int | None = None
     train_tokens: int | None = None
 
     def problems(self) -> list[str]:
-        """Budgets below 1."""
+        """Budgets below 1, or none where one is asked for."""
+        if self.by not in ("none", "requests", "train_tokens"):
+            return [f"equalise.by is {self.by!r}: choose none, requests or train_tokens"]
+        if self.by != "none" and getattr(self, self.by) is None:
+            return [f"equalise.{self.by} is not set: give it a value, equalise.{self.by}=..."]
         given = (("requests", self.requests), ("train_tokens", self.train_tokens))
         return [
             f"equalise.{name} is {value}: it must be at least 1" for name, value in given if value is not None and value < 1

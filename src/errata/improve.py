@@ -6,8 +6,9 @@ on the untouched test split. What the paper leaves open is a setting (`policy`, 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from errata.gate.leak import Leak
 from errata.gate.length import Length
 from errata.ledger import Ledger
 from errata.model.base import Model
-from errata.records import Attempt, Case, Example, Question
+from errata.records import Attempt, Case, Example, Question, Request
 from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
 from errata.splits import load_splits
@@ -47,10 +48,11 @@ def improve(setup: Setup) -> Path:
     A student that can only be asked (recorded answers) comes as far as its training set.
     """
     splits = load_splits(setup)
-    instructor = _present(setup.instructor)
-    if isinstance(setup.strategy, Strategy) and not _all_replies_received(setup):
+    instructor = setup.instructor  # None where the strategy asks nobody
+    if instructor is not None and not _all_replies_received(setup):
         instructor.probe()
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=not instructor.sends) as ledger:
+    must_exist = instructor is not None and not instructor.sends
+    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=must_exist) as ledger:
         with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
             run.loop(setup.model)
@@ -62,7 +64,8 @@ def improve(setup: Setup) -> Path:
 class Run:
     """The steps of an iteration, each a stage in the run folder whose inputs are spelt out.
 
-    `each` remembers N of the first iteration, by dataset.
+    `each` remembers N of the first iteration, by dataset; `sent` how often former iterations have sent the same messages: an
+    error that is made again in the same words is another draw, not the old reply.
     """
 
     setup: Setup
@@ -71,6 +74,7 @@ class Run:
     tracker: Tracker
     splits: Mapping[str, Mapping[str, list[Question]]]
     each: dict[str, int] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
 
     def loop(self, start: Model) -> None:
         """All iterations, until there is nothing to learn from, or dev gets no better for too long."""
@@ -81,7 +85,7 @@ class Run:
         best_at = 0
         for iteration in range(1, settings.iterations + 1):
             rows = {name: self.practice(student, name, iteration, practised) for name in self.setup.datasets}
-            examples = self.mixed(rows, iteration, practised, mixed)
+            examples = self.mixed(rows, iteration, practised, mixed) if any(rows.values()) else []
             if not examples:
                 log.info("iteration %d leaves nothing to train on: the loop ends here", iteration)
                 break
@@ -91,13 +95,15 @@ class Run:
             student = self.trained(start if settings.policy.start == "base" else student, examples, iteration)
             dev = self.test(student, iteration)
             practised += [row for part in rows.values() for row in part]
-            mixed += [row for row in examples if row.iteration == iteration and row.request_id]
+            known = {row.prompt for row in mixed}
+            fresh = {row.prompt: row for part in rows.values() for row in part if row.prompt not in known}
+            mixed += [fresh.pop(row.prompt) for row in examples if row.prompt in fresh]
             if dev > best:
                 best, best_at = dev, iteration
             if settings.policy.patience is not None and iteration - best_at >= settings.policy.patience:
                 log.info("dev has not been better since iteration %d: the loop ends here", best_at)
                 break
-        if settings.policy.patience is not None:
+        if settings.policy.patience is not None and start.trains:
             log.info("best by dev: iteration %d (%.1f %%)", best_at, 100 * best)
 
     def practice(self, student: Model, name: str, iteration: int, earlier: list[Example]) -> list[Example]:
@@ -109,7 +115,14 @@ class Run:
             for attempt in self.attempts(student, name, split, iteration)
         ]
         errors, successes = divide(attempts)
-        errors = [error for error in errors if error.kind not in self.setup.settings.errors.leave_out]
+        left_out = self.setup.settings.errors.leave_out
+        kept = [error for error in errors if error.kind not in left_out]
+        if errors and not kept:
+            log.info(
+                "iteration %d: all %d errors of %s are of kinds that errors.leave_out names", iteration, len(errors), name
+            )
+            return []
+        errors = kept
         if not errors:
             log.info(
                 "iteration %d: the student gets every %s question right; there is no error to learn from", iteration, name
@@ -117,10 +130,11 @@ class Run:
             return []
         strategy = _present(self.setup.strategy)
         if isinstance(strategy, Supply):
-            rows = strategy.rows(errors, [attempt.question for attempt in attempts], dataset, iteration)
+            rows = strategy.rows(errors, self.splits[name]["train"], dataset, iteration)
             return self.verified(rows, name, iteration, [], digest(encode_lines(rows)))
         cases = self.cases(strategy, errors, successes, place, iteration)
-        requests = [strategy.request(case, dataset.layout) for case in cases]
+        requests = [self.anew(strategy.request(case, dataset.layout)) for case in cases]
+        self.sent.update(_messages(request) for request in requests)
         instructor = _present(self.setup.instructor)
         stage = self.folder.stage(
             f"{place}/instruct",
@@ -134,6 +148,10 @@ class Run:
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
         return self.verified(parsed, name, iteration, earlier, stage.outputs["examples"])
+
+    def anew(self, request: Request) -> Request:
+        """The request as a draw that no former iteration has had."""
+        return replace(request, draw=request.draw + self.sent[_messages(request)])
 
     def cases(
         self, strategy: Strategy, errors: list[Attempt], successes: list[Attempt], place: str, iteration: int
@@ -156,6 +174,8 @@ class Run:
     def allocated(self, cases: list[Case], asked: list[Attempt], each: int, place: str, iteration: int) -> list[Case]:
         """The cases with their shares of the problems; those that get none are left out."""
         allocation, settings = self.setup.allocation, self.setup.settings
+        if iteration > 1:  # as errors vanish; in the first iteration a setting that does not fit is a mistake
+            allocation = allocation.fitted([case.error for case in cases])
         inputs: dict[str, Any] = {"cases": _digest(cases), "asked": _digest(asked), "each": each, "seed": settings.seed}
         if allocation.embeds:
             inputs["encoder"] = _present(self.setup.retrieval).encoder.fingerprint
@@ -176,7 +196,7 @@ class Run:
             for key, gate in self.setup.gates.items()
             if not isinstance(gate, Consensus) and (not original or isinstance(gate, Leak | Length))
         }
-        tests = [*self.setup.wall, *([] if "dev" in settings.errors.splits else self.splits[name].get("dev", []))]
+        tests = self.walled(name)
         train = [question for split in ("train", "dev") for question in self.splits[name].get(split, [])]
         stage = self.folder.stage(
             f"iteration_{iteration}/{name}/verify",
@@ -245,7 +265,7 @@ class Run:
                 self.setup.model.count_tokens,
             )
             for name, part in rows.items()
-            if part
+            if part or any(row.dataset == name for row in mixed)
         }
         stage = self.folder.stage(
             f"iteration_{iteration}/mix",
@@ -260,6 +280,11 @@ class Run:
         self._track(stage, iteration)
         return examples
 
+    def walled(self, name: str) -> list[Question]:
+        """What no row may touch: every test question, and dev where it is only measured on."""
+        dev = [] if "dev" in self.setup.settings.errors.splits else self.splits[name].get("dev", [])
+        return [*self.setup.wall, *dev]
+
     def replayed(self, name: str, iteration: int, practised: list[Example]) -> list[Example]:
         """What there is to replay: former practice, or the benchmark's own rows (behind the same wall)."""
         if self.setup.settings.policy.replay_from == "earlier":
@@ -270,7 +295,7 @@ class Run:
         gates = [gate for gate in self.setup.gates.values() if isinstance(gate, Leak | Length)]
         settings = self.setup.settings
         context = Context(
-            self.setup.datasets[name], [], self.setup.wall, [], self.setup.model.count_tokens, settings.training.max_length
+            self.setup.datasets[name], [], self.walled(name), [], self.setup.model.count_tokens, settings.training.max_length
         )
         checks = [gate.open(context) for gate in gates]
         return [row for row in found if not any(check(row) for check in checks)]
@@ -343,6 +368,10 @@ def _all_replies_received(setup: Setup) -> bool:
     numbers = range(1, setup.settings.iterations + 1)
     stages = [read_stage(setup.folder / f"iteration_{n}/{name}/instruct") for n in numbers for name in setup.datasets]
     return all(stage is not None and stage.finished for stage in stages)
+
+
+def _messages(request: Request) -> str:
+    return digest(list(request.messages))
 
 
 def _digest(records: Sequence[Any]) -> str:

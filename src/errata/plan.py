@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -44,7 +45,7 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
     total: list[float | None] = []
     if rows is not None:
         table.add_row("train", _state(setup, "train"), _updates(settings.training, len(rows), exact=True), "", "")
-    elif setup.instructor is None:
+    elif not hasattr(settings, "iterations"):
         for name, dataset in setup.datasets.items():
             stage = f"iteration_0/{name}/{settings.split}"
             table.add_row(stage, _state(setup, stage), f"{len(dataset.load(settings.split))} questions", "", "")
@@ -53,9 +54,16 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
         _add_test(table, setup, splits, 0)
         for iteration in range(1, settings.iterations + 1):
             for name, dataset in setup.datasets.items():
-                place, train = f"iteration_{iteration}/{name}", splits[name]["train"]
-                table.add_row(f"{place}/train", _state(setup, f"{place}/train"), f"{len(train)} questions", "", "")
-                asking = _asking(setup, name, dataset, train, iteration)
+                place, asked = f"iteration_{iteration}/{name}", []
+                for split in settings.errors.splits:
+                    questions = splits[name][split]
+                    table.add_row(
+                        f"{place}/{split}", _state(setup, f"{place}/{split}"), f"{len(questions)} questions", "", ""
+                    )
+                    asked += questions
+                asking = _asking(setup, name, dataset, asked, iteration)
+                if setup.instructor is None:
+                    continue
                 total.append(asking.usd)
                 work = f"{'at most ' if asking.at_most else ''}{asking.requests} requests"
                 if asking.held:
@@ -63,7 +71,7 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
                 tokens = f"{asking.prompt_tokens:,} in + {asking.completion_tokens:,} out"
                 table.add_row(f"{place}/instruct", _state(setup, f"{place}/instruct"), work, tokens, _price(asking.usd))
                 for gate in (gate for gate in setup.gates.values() if isinstance(gate, Consensus)):
-                    solving = _solving(setup, gate, dataset, train, asking.problems)
+                    solving = _solving(setup, gate, dataset, asked, asking.problems)
                     total.append(solving.usd)
                     tokens = f"{solving.prompt_tokens:,} in + {solving.completion_tokens:,} out"
                     work = f"at most {solving.requests} requests"
@@ -83,20 +91,24 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
 
 
 def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question], iteration: int) -> Asking:
-    """Exact where the iteration's errors are known; otherwise as if every answer were wrong."""
+    """What was sent, or what will be where the errors are known; otherwise as if every answer were wrong."""
     strategy: Any = setup.strategy
     instructor: Any = setup.instructor
-    folder = setup.folder / f"iteration_{iteration}/{name}/train"
-    stage = read_stage(folder)
-    known = stage is not None and stage.finished
+    place, errors_of = setup.folder / f"iteration_{iteration}/{name}", setup.settings.errors
+    if not isinstance(strategy, Strategy):
+        return Asking(0, False, 0, 0, 0, 0.0)
+    if _finished(place / "instruct"):
+        sent = decode_lines((place / "instruct" / "requests.jsonl").read_bytes(), Request)
+        return Asking(len(sent), False, len(sent), 0, 0, 0.0, sum(request.problems for request in sent))
+    known = all(_finished(place / split) for split in errors_of.splits)
     if known:
-        errors, successes = divide(decode_lines((folder / "attempts.jsonl").read_bytes(), Attempt))
+        files = [place / split / "attempts.jsonl" for split in errors_of.splits]
+        errors, successes = divide([one for file in files for one in decode_lines(file.read_bytes(), Attempt)])
+        errors = [error for error in errors if error.kind not in errors_of.leave_out]
     else:
         successes = [Attempt(question, question.solution, True, None, True) for question in train]
         errors = [Attempt(question, question.solution, True, None, False, "wrong_value") for question in train]
     if not errors:
-        return Asking(0, False, 0, 0, 0, 0.0)
-    if not isinstance(strategy, Strategy):
         return Asking(0, False, 0, 0, 0, 0.0)
     rng = Random(f"{setup.settings.seed}/{iteration}/{name}")
     seeds = strategy.seeds(errors, successes, rng)
@@ -123,6 +135,11 @@ def _solving(setup: Setup, gate: Consensus, dataset: Dataset, train: Sequence[Qu
     share = problems / len(train)
     prompt, reply = round(share * prompt), round(share * reply)
     return Asking(round(share * len(asked)), True, 0, prompt, reply, solver.price(prompt, reply))
+
+
+def _finished(folder: Path) -> bool:
+    stage = read_stage(folder)
+    return stage is not None and stage.finished
 
 
 def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:

@@ -27,7 +27,7 @@ from errata.model.base import Model
 from errata.records import Question
 from errata.retrieval.base import Retrieval
 from errata.run_folder import digest
-from errata.strategy.base import Strategy
+from errata.strategy.base import Strategy, Supply
 
 log = logging.getLogger("errata")
 
@@ -132,7 +132,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         if isinstance(gate, Consensus) and gate.instructor is not None:
             gate.instructor = built(OmegaConf.create(gate.instructor), f"gate.{name}.instructor")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
-    instructor = built(composed.instructor, "instructor") if "instructor" in composed else None
+    asks = "instructor" in composed and not isinstance(strategy, Supply)
+    instructor = built(composed.instructor, "instructor") if asks else None
     allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
     embeds = getattr(strategy, "contrasts", False) or (allocation is not None and allocation.embeds)
     retrieval = built(composed.retrieval, "retrieval") if embeds else None
@@ -210,6 +211,8 @@ def _improve_problems(
         found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
         found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]
         needs_dev = "dev" in settings.errors.splits or settings.policy.patience is not None
+        if "dev" in settings.errors.splits and settings.policy.patience is not None:
+            found.append("policy.patience judges by dev, which errors.splits learns from: use errors=train, or no patience")
         found += [
             f"dataset.{name} has no dev split: set errors.dev_share to hold out a part of its train split, or leave dev out "
             "(errors=train policy.patience=null)"

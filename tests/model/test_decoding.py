@@ -14,7 +14,7 @@ from transformers import (
 
 from errata.model import decoding
 from errata.model.decoding import decode, generate_plainly, supported
-from errata.model.packed import PackedLinear, pack
+from errata.packed import PackedLinear, pack
 
 SMALL = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "pad_token_id": 0}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}

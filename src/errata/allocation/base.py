@@ -45,6 +45,10 @@ class Allocation:
             return first
         return math.ceil(sample_size / errors) + 1
 
+    def fitted(self, errors: Sequence[Attempt]) -> "Allocation":
+        """The same for what few errors are left."""
+        return self
+
     def spend(self, errors: Sequence[Attempt], asked: Sequence[Attempt], each: int, embed: Embed, seed: int) -> list[Share]:
         """The share of each error, in their order; they add up to `each` times the errors.
 

@@ -6,7 +6,7 @@ answer found) can be a group of their own: they say nothing about the subject.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import faiss
@@ -43,8 +43,16 @@ class ByCluster(Allocation):
         """Equal parts for the groups."""
         groups = self.groups(errors, embed, seed)
         sizes = Counter(groups)
-        parts = apportion(each * len(errors), [1 / sizes[group] for group in groups])
-        return [Share(problems, group) for problems, group in zip(parts, groups, strict=True)]
+        totals = apportion(each * len(errors), [1.0] * len(sizes))
+        within = {
+            group: iter(apportion(total, [1.0] * size)) for (group, size), total in zip(sizes.items(), totals, strict=True)
+        }
+        return [Share(next(within[group]), group) for group in groups]
+
+    def fitted(self, errors: Sequence[Attempt]) -> "ByCluster":
+        """No more clusters than errors."""
+        alike = sum(error.kind not in self.apart for error in errors)
+        return replace(self, clusters=max(1, min(self.clusters, alike)))
 
     def groups(self, errors: Sequence[Attempt], embed: Embed, seed: int) -> list[str]:
         """The name of each error's group: `cluster 3`, or its kind where that stands apart.

@@ -11,7 +11,7 @@ _HEADING = re.compile(
     r"^[ \t]*(?:(?:\#+[ \t]*)?\**(?:Problem|Question)[ \t]*\#?\d+[ \t]*\**[ \t]*[:.)]?\**|\d+[.)][ \t]*(?=\**Question\b))",
     re.MULTILINE | re.IGNORECASE,
 )
-_DIAGNOSIS = re.compile(r"^\W*Diagnosis\W*:\W*(.+)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
+_DIAGNOSIS = re.compile(r"^\W*Diagnosis(?:\W*:[\s*_]*|[ \t]*\n\s*)(.+)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 LABEL = re.compile(r"^[ \t]*\**Question\**[ \t]*:\**[ \t]*", re.MULTILINE | re.IGNORECASE)
 """What stands before a question's text."""
 
@@ -36,9 +36,11 @@ def diagnosis(reply: str) -> str:
     said = _json(reply)
     if said is not None:
         return str(said.get("diagnosis") or "").strip()
+    if re.sub(r"^```(?:json)?\s*", "", reply.strip()).startswith("{"):
+        return ""  # JSON that was cut
     first = min((match.start() for match in (_HEADING.search(reply), LABEL.search(reply)) if match), default=len(reply))
     found = _DIAGNOSIS.search(reply[:first])
-    return " ".join(found.group(1).split()) if found else ""
+    return " ".join(re.sub(r"\n\s*-{3,}\s*$", "", found.group(1)).split()).strip("* ") if found else ""
 
 
 def _json_problems(reply: str) -> list[dict[str, Any]] | None:

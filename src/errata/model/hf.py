@@ -120,7 +120,7 @@ class HF:
         from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.utils import logging as transformers_logging
 
-        from errata.model.packed import pack
+        from errata.packed import pack
 
         transformers_logging.disable_progress_bar()
         if self._model is not None or len(self._devices) > 1:

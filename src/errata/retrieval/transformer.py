@@ -88,6 +88,8 @@ class MeanPooled:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
+        from errata.packed import pack
+
         cuda = torch.cuda.is_available()
         device = ("cuda" if cuda else "cpu") if self.device == "auto" else self.device
         dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
@@ -101,4 +103,6 @@ class MeanPooled:
             ) from error
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return model.to(device).eval(), tokenizer
+        model = model.to(device).eval()
+        pack(model)
+        return model, tokenizer

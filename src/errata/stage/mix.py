@@ -15,8 +15,9 @@ class Blend:
 
     Attributes:
         rows: this iteration's practice, to draw from.
-        size: how many rows are drawn; with `tokens`, how many tokens all rows have together, exactly.
-        always: rows of former iterations that stay in (`policy.data=all`).
+        size: how many rows are drawn.
+        tokens: how many tokens the drawn rows have together, exactly, instead of a number of rows.
+        always: rows of former iterations that stay in on top of them (`policy.data=all`).
         replayed: rows to draw the replayed share from.
         share: the replayed share of `size` (or of `tokens`).
         again: whether rows may come again when there are not enough of them.
@@ -66,14 +67,16 @@ def draw(blend: Blend, rng: random.Random) -> list[Example]:
     old = [row for row in blend.replayed if row.prompt not in taken]
     old = rng.sample(old, len(old))
     if blend.tokens is None:
-        replayed = old[: round(blend.share * blend.size)]
-        fresh = blend.size - len(replayed)
+        fresh = blend.size - min(len(old), round(blend.share * blend.size))
         while blend.again and order and len(order) < fresh:
             order += rng.sample(rows, len(rows))
+        drawn = {row.prompt for row in order[:fresh]}
+        replayed = [row for row in old if row.prompt not in drawn][: blend.size - fresh]
         return [*blend.always, *order[:fresh], *replayed]
-    always = sum(blend.count(*_pair(row)) for row in blend.always)
     replayed = _fill(old, round(blend.share * blend.tokens), blend.count)
-    left = blend.tokens - always - sum(blend.count(*_pair(row)) for row in replayed)
+    left = blend.tokens - sum(blend.count(*_pair(row)) for row in replayed)
+    drawn = {row.prompt for row in replayed}
+    order = [row for row in order if row.prompt not in drawn] or order
     return [*blend.always, *_exactly(order, left, blend.count, rng), *replayed]
 
 
@@ -99,7 +102,7 @@ def _exactly(rows: Sequence[Example], tokens: int, count: Callable[[str, str], i
     """
     if not rows:
         return []
-    lengths = [count(*_pair(row)) for row in rows]
+    lengths = [max(1, count(*_pair(row))) for row in rows]
     longest, taken, place = max(lengths), [], 0
     order = list(range(len(rows)))
     while tokens > 8 * longest:

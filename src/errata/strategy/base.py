@@ -112,11 +112,12 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
         raise ConfigError([f"no prompt for strategy {strategy} and dataset {dataset}: write {places[0] / 'user.txt'}"])
     read = (path.read_text().strip() if path and path.is_file() else "" for path in (system, folder / "user.txt"))
     prompts = Prompts(*(text.replace("{layout}", _layout(root, layout)) if "{layout}" in text else text for text in read))
-    unknown = {name for name in _names(prompts.system + prompts.user) if name not in PLACEHOLDERS}
+    unknown = _strange(prompts.system + prompts.user)
     if unknown:
+        where = system if _strange(prompts.system) else folder / "user.txt"
         raise ConfigError(
             [
-                f"{folder}: unknown placeholder {', '.join('{' + name + '}' for name in sorted(unknown))}; there are "
+                f"{where}: unknown placeholder {', '.join('{' + name + '}' for name in sorted(unknown))}; there are "
                 f"{', '.join('{' + name + '}' for name in PLACEHOLDERS)}; write literal braces twice: {{{{ }}}}"
             ]
         )
@@ -146,6 +147,10 @@ def reply_tokens(question: Question, problems: int) -> int:
 
 def _names(text: str) -> Sequence[str]:
     return [match.group(1) for match in _PLACEHOLDER.finditer(text) if match.group(1) is not None]
+
+
+def _strange(text: str) -> set[str]:
+    return {name for name in _names(text) if name not in PLACEHOLDERS}
 
 
 def _fill(text: str, values: Mapping[str, object]) -> str:

@@ -24,26 +24,26 @@ class Mixed:
     """
 
     name: str = "le_lec"
-    shares: dict[str, float] = field(default_factory=lambda: {"le": 0.5, "lec": 0.5})
+    shares: dict[str, float] = field(default_factory=dict)
     prompts_dir: str | None = None
     structured: bool = False
 
     @property
     def contrasts(self) -> bool:
         """Whether any part does."""
-        return any(PARTS[name].contrasts for name in self.shares)
+        return any(share and name in PARTS and PARTS[name].contrasts for name, share in self.shares.items())
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """Shares that do not add up, strategies that cannot be mixed, prompts that are missing."""
         unknown = sorted(self.shares.keys() - PARTS.keys())
         found = [f"strategy.shares names {name!r}: choose of {', '.join(PARTS)}" for name in unknown]
         if not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-6) or min(self.shares.values(), default=0) < 0:
-            given = " + ".join(f"{share:g}" for share in self.shares.values())
+            given = " + ".join(f"{share:g}" for share in self.shares.values() if share)
             found.append(
                 f"strategy.shares: {given or 'nothing'} does not add up to 1; give each strategy a share from 0 to 1"
             )
         return found + [
-            problem for name in self.shares.keys() & PARTS.keys() for problem in self._part(name).problems(datasets)
+            problem for name in sorted(PARTS) if self.shares.get(name) for problem in self._part(name).problems(datasets)
         ]
 
     def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:

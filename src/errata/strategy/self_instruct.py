@@ -3,7 +3,7 @@
 What the student got wrong plays no part: as many requests as there are errors, each with three random training questions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -23,6 +23,13 @@ class SelfInstruct(LE):
     name: str = "self_instruct"
     examples: int = 3
 
+    def problems(self, datasets: Mapping[str, str]) -> list[str]:
+        """Prompt files that are missing, or nothing to show."""
+        found = super().problems(datasets)
+        if self.examples < 1:
+            found.append(f"strategy.examples is {self.examples}: it must be at least 1")
+        return found
+
     def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:
         """As many random questions as there are errors."""
         drawn = exactly(sorted([*errors, *successes], key=lambda attempt: attempt.id), len(errors), rng)
@@ -30,7 +37,7 @@ class SelfInstruct(LE):
 
     def arranged(self, cases: Sequence[Case], rng: Random) -> list[Case]:
         """Each beside other ones."""
-        pool = [case.error for case in cases]
+        pool = list({case.error.id: case.error for case in cases}.values())
         return [
             replace(case, neighbours=tuple(one for one in near if one.id != case.error.id)[: self.examples - 1])
             for case in cases

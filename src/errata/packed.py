@@ -1,4 +1,4 @@
-"""Linear layers for generation on a CPU: their weights laid out once, as oneDNN's own kernels want them.
+"""Linear layers for inference on a CPU: their weights laid out once, as oneDNN's own kernels want them.
 
 The same product as `torch.nn.Linear`, summed in another order. Two to four times as fast as the default on processors that
 the default's library does not know well (measured in `benchmarks/`).
