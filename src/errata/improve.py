@@ -7,7 +7,7 @@ on the untouched test split. What the paper leaves open is a setting (`policy`, 
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -177,8 +177,7 @@ class Run:
         if iteration > 1:  # as errors vanish; in the first iteration a setting that does not fit is a mistake
             allocation = allocation.fitted([case.error for case in cases])
         inputs: dict[str, Any] = {"cases": _digest(cases), "asked": _digest(asked), "each": each, "seed": settings.seed}
-        if allocation.embeds:
-            inputs["encoder"] = _present(self.setup.retrieval).encoder.fingerprint
+        inputs |= self._encoder([allocation])
         stage = self.folder.stage(f"{place}/allocate", allocation=result_changing(allocation), **inputs)
         found = allocate(stage, cases, asked, each, allocation, self._embed, settings.seed)
         self._track(stage, iteration)
@@ -188,7 +187,7 @@ class Run:
         self, parsed: list[Example], name: str, iteration: int, earlier: list[Example], inputs: str
     ) -> list[Example]:
         """The rows that pass the gates; of original rows, which repeat the train split by design, only leak and length."""
-        dataset, settings = self.setup.datasets[name], self.setup.settings
+        settings = self.setup.settings
         original = all(not row.request_id for row in parsed) and parsed != []
         consensus = next((gate for gate in self.setup.gates.values() if isinstance(gate, Consensus)), None)
         gates = {
@@ -196,7 +195,7 @@ class Run:
             for key, gate in self.setup.gates.items()
             if not isinstance(gate, Consensus) and (not original or isinstance(gate, Leak | Length))
         }
-        tests = self.walled(name)
+        tests = self.walled()
         train = [question for split in ("train", "dev") for question in self.splits[name].get(split, [])]
         stage = self.folder.stage(
             f"iteration_{iteration}/{name}/verify",
@@ -207,8 +206,9 @@ class Run:
             train=_digest(train),
             tests=_digest(tests),
             earlier=_digest(earlier),
+            **self._encoder(gates.values()),
         )
-        context = Context(dataset, train, tests, earlier, self.setup.model.count_tokens, settings.training.max_length)
+        context = self.context(name, train, tests, earlier)
         kept, _ = verify(stage, parsed, gates, context)
         self._track(stage, iteration)
         return self.agreed(kept, consensus, name, iteration) if consensus is not None and kept and not original else kept
@@ -280,10 +280,18 @@ class Run:
         self._track(stage, iteration)
         return examples
 
-    def walled(self, name: str) -> list[Question]:
-        """What no row may touch: every test question, and dev where it is only measured on."""
-        dev = [] if "dev" in self.setup.settings.errors.splits else self.splits[name].get("dev", [])
-        return [*self.setup.wall, *dev]
+    def context(self, name: str, train: list[Question], tests: list[Question], earlier: list[Example]) -> Context:
+        """What the gates of a dataset may look at."""
+        model, settings = self.setup.model, self.setup.settings
+        embed = self._embed if any(getattr(gate, "embeds", False) for gate in self.setup.gates.values()) else None
+        limit = settings.training.max_length
+        return Context(self.setup.datasets[name], train, tests, earlier, model.count_tokens, limit, embed)
+
+    def walled(self) -> list[Question]:
+        """What no row may touch: every test question, and those of dev where it is only measured on."""
+        learnt = "dev" in self.setup.settings.errors.splits
+        dev = [question for splits in self.splits.values() for question in splits.get("dev", [])]
+        return [*self.setup.wall, *([] if learnt else dev)]
 
     def replayed(self, name: str, iteration: int, practised: list[Example]) -> list[Example]:
         """What there is to replay: former practice, or the benchmark's own rows (behind the same wall)."""
@@ -293,10 +301,7 @@ class Run:
         if not found:
             raise DataError(f"policy.replay_from=original: the records of {name} hold no worked answers to replay")
         gates = [gate for gate in self.setup.gates.values() if isinstance(gate, Leak | Length)]
-        settings = self.setup.settings
-        context = Context(
-            self.setup.datasets[name], [], self.walled(name), [], self.setup.model.count_tokens, settings.training.max_length
-        )
+        context = self.context(name, [], self.walled(), [])
         checks = [gate.open(context) for gate in gates]
         return [row for row in found if not any(check(row) for check in checks)]
 
@@ -343,6 +348,11 @@ class Run:
         start = student.fingerprint == self.setup.model.fingerprint
         shared = Path(self.setup.settings.output_dir).expanduser() / "evaluations" if start and student.trains else None
         return evaluate(stage, student, dataset, questions, shared)
+
+    def _encoder(self, parts: Iterable[Any]) -> dict[str, str]:
+        """The encoder, as an input of a stage, where one of these parts needs vectors."""
+        needed = any(getattr(part, "embeds", False) for part in parts)
+        return {"encoder": _present(self.setup.retrieval).encoder.fingerprint} if needed else {}
 
     def _embed(self, texts: Sequence[str]) -> Any:
         return _present(self.setup.retrieval).vectors(texts, self.setup.embeddings)

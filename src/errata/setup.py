@@ -136,7 +136,8 @@ def check(command: str, composed: DictConfig) -> Setup:
     instructor = built(composed.instructor, "instructor") if asks else None
     allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
     embeds = getattr(strategy, "contrasts", False) or (allocation is not None and allocation.embeds)
-    retrieval = built(composed.retrieval, "retrieval") if embeds else None
+    embeds = embeds or any(getattr(gate, "embeds", False) for gate in gates.values())
+    retrieval = built(composed.retrieval, "retrieval") if embeds and "retrieval" in composed else None
     walled = group("wall")
     polymorphic = ("model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval")
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])

@@ -1,6 +1,7 @@
 """The leak gate beside a plain one that compares word by word."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.gate.test_gates import context, question, row
 from errata.gate import leak
 from errata.gate.base import words
 from errata.gate.leak import Leak
+from errata.records import Example, Question
 
 CONF = Path(__file__).parents[2] / "conf" / "gate"
 
@@ -117,3 +119,17 @@ def test_every_option_builds(file):
     assert (
         hasattr(gate, "verdict") or gate.open(context()) is not None
     )  # consensus asks an instructor, in a stage of its own
+
+
+def test_a_paraphrase_of_a_test_question_is_a_leak_where_that_is_asked_for():
+    vectors = {"test one": [1, 0], "test two": [0, 1], "near one": [0.96, 0.28], "far": [0.6, 0.8]}
+    asked = [Question(f"t/test/{n}", "t", "test", f"test {word}", "1") for n, word in enumerate(("one", "two"))]
+    with_vectors = replace(
+        context(), tests=asked, embed=lambda texts: np.array([vectors[text] for text in texts], np.float32)
+    )
+    near, far = (Example("r", "t", text, "", "1", "", "", 1) for text in ("near one", "far"))
+    check = Leak(similarity=0.9).open(with_vectors)
+    assert check(near) == ("leak", "cosine 0.960 to t/test/0")
+    assert check(far) is None
+    assert Leak().open(with_vectors)(near) is None
+    assert Leak(similarity=1.5).problems()

@@ -176,3 +176,19 @@ def test_minilm_batched_is_minilm_one_by_one():
     assert together[0] @ together[3] > together[0] @ together[1]
     cut = MeanPooled(folder(), max_length=16)
     assert cut.fingerprint != retrieval.encoder.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_an_approximate_index_is_kept_on_disk_and_its_recall_told(tmp_path, kind, monkeypatch):
+    successes = [Attempt(Question(f"t/{n}", "t", "train", f"right {n}", "1"), "", True, None, True) for n in range(80)]
+    errors = [Attempt(Question(f"e/{n}", "t", "train", f"wrong {n}", "1"), "", True, None, False) for n in range(9)]
+    first, counts = Fixed(k=3, index=kind).neighbours(errors, successes, tmp_path / "cache.sqlite")
+    assert 0.5 < counts["recall of the exact k"] <= 1
+    (file,) = (tmp_path / "indexes").iterdir()
+    made = file.stat().st_mtime_ns
+    monkeypatch.setattr(
+        "errata.retrieval.index.build", lambda vectors, kind="flat": build(vectors) if kind == "flat" else 1 / 0
+    )
+    again, _ = Fixed(k=3, index=kind).neighbours(errors, successes, tmp_path / "cache.sqlite")
+    assert again == first
+    assert [one.stat().st_mtime_ns for one in (tmp_path / "indexes").iterdir()] == [made]

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from errata.dataset.base import Dataset
 from errata.records import Example, Question
 
@@ -23,6 +25,7 @@ class Context:
         earlier: rows kept in earlier iterations.
         count_tokens: length of a (prompt, response) row in the student's tokens.
         max_length: longest row that training takes, in tokens.
+        embed: texts to vectors of length 1, where a gate's settings ask for that.
     """
 
     dataset: Dataset
@@ -31,6 +34,7 @@ class Context:
     earlier: Sequence[Example]
     count_tokens: Callable[[str, str], int]
     max_length: int
+    embed: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
 class Gate(Protocol):

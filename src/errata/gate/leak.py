@@ -7,7 +7,7 @@ about rows.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import ClassVar
@@ -30,10 +30,18 @@ class Leak:
     Attributes:
         ngram: how many words in a row count as a leak (13, as is usual since GPT-3).
         short: a test question of fewer words than `ngram`, but at least so many, leaks where a row holds all of it in a row.
+        similarity: cosine to a test question, by the encoder of `retrieval`, from which a row counts as a paraphrase of it
+            (None: not looked at). One vector a row: some milliseconds each.
     """
 
     ngram: int = 13
     short: int = 8
+    similarity: float | None = None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it needs vectors."""
+        return self.similarity is not None
 
     remembers: ClassVar[bool] = False
 
@@ -44,17 +52,34 @@ class Leak:
             found.append(f"gate.leak.ngram is {self.ngram}: choose 5 to 50 words")
         if self.short < 5:
             found.append(f"gate.leak.short is {self.short}: choose 5 words or more")
+        if self.similarity is not None and not 0 < self.similarity <= 1:
+            found.append(f"gate.leak.similarity is {self.similarity}: choose a cosine above 0 and up to 1, or null")
         return found
 
     def open(self, context: Context) -> Check:
         """The check; it holds every test question as numbers, and the hashes of its runs."""
         wall = _Wall(context.tests, self.ngram, self.short)
+        alike = self._paraphrase(context)
 
         def check(row: Example) -> tuple[str, str] | None:
-            shared = wall.shared(words(row.prompt), words(row.response))
+            shared = wall.shared(words(row.prompt), words(row.response)) or alike(row)
             return ("leak", shared) if shared else None
 
         return check
+
+    def _paraphrase(self, context: Context) -> Callable[[Example], str | None]:
+        """What test question a row means the same as, if that is looked at."""
+        embed, least = context.embed, self.similarity
+        if embed is None or least is None or not context.tests:
+            return lambda row: None
+        tests = embed([test.text for test in context.tests])
+
+        def alike(row: Example) -> str | None:
+            cosines = tests @ embed([row.prompt])[0]
+            near = int(cosines.argmax())
+            return f"cosine {cosines[near]:.3f} to {context.tests[near].id}" if cosines[near] >= least else None
+
+        return alike
 
 
 class _Wall:

@@ -11,7 +11,7 @@ import numpy as np
 
 from errata.records import Attempt
 from errata.retrieval.cache import EmbeddingCache
-from errata.retrieval.index import search
+from errata.retrieval.index import recall, search
 
 Vectors = np.ndarray
 """(number of texts, dimension), float32, each row of length 1: the inner product of two is their cosine."""
@@ -84,14 +84,26 @@ class Retrieval:
             pool = stored.vectors(self.encoder, [success.question.text for success in successes])
             new = stored.misses
         depth = self._depth(len(successes))
-        cosines, places = search(pool, questions, depth, self.index)
+        folder = cache.parent / "indexes"
+        cosines, places = search(pool, questions, depth, self.index, folder)
         uses: Counter[int] = Counter()
         found = [
             self._choose(error, successes, pool, near, similar, uses)
             for error, near, similar in zip(errors, places, cosines, strict=True)
         ]
+        exact = {}
+        if self.index != "flat":
+            exact["recall of the exact k"] = round(
+                recall(pool, questions[:1000], min(self.k, len(pool)), self.index, folder), 4
+            )
         short = sum(len(neighbours) < self.k for neighbours in found)
-        counts = {"errors": len(errors), "pool": len(successes), "embedded": new, "from the cache": stored.hits - known}
+        counts: dict[str, Any] = {
+            "errors": len(errors),
+            "pool": len(successes),
+            "embedded": new,
+            "from the cache": stored.hits - known,
+        }
+        counts |= exact
         return found, counts | ({"with fewer neighbours than k": short} if short else {})
 
     def vectors(self, texts: Sequence[str], cache: Path) -> Vectors:
