@@ -78,7 +78,7 @@ def test_evaluate_composes():
 
 
 def test_the_default_is_the_demo():
-    default, demo = built("improve"), built("improve", "experiments=demo")
+    default, demo = built("improve", "allocation=paper"), built("improve", "experiments=demo")
     assert default.plain == demo.plain
     assert demo.folder.name.startswith("demo-")
 
