@@ -52,7 +52,7 @@ def test_seeds_of_one_arm_stand_together(tmp_path):
     ]
     assert {arm: len(names) for arm, names in arms_of(runs).items()} == {"x_le": 2, "x_lec": 2}
     means, pairs = comparison_tables(runs)
-    assert [row[:3] for row in means.rows] == [("x_le", "2", "200"), ("x_lec", "2", "200")]
+    assert [row[:4] for row in means.rows] == [("x_le", "0", "2", "200"), ("x_lec", "0", "2", "200")]
     ((first, second, n, *_, p, corrected),) = pairs.rows
     assert (first, second, n, p) == ("x_le", "x_lec", "200", corrected)
     (single,) = comparison_tables([runs[0], runs[2]])

@@ -29,7 +29,7 @@ def comparison_tables(runs: Sequence[Path]) -> list[TextTable]:
     tables = []
     for dataset in sorted({name for scores in by_run.values() for name in scores}):
         if several:
-            tables += _arm_tables(dataset, arms, by_run)
+            tables += _arm_tables(dataset, arms, by_run, {run.name: _reached(run, dataset) for run in runs})
         else:
             holding = {name: scores[dataset] for name, scores in by_run.items() if dataset in scores}
             tables += _run_table(dataset, holding)
@@ -76,7 +76,14 @@ def _pair(first: tuple[str, Scores], second: tuple[str, Scores]) -> tuple[str, .
     return (first[0], second[0], str(found.n), percent(found.first), percent(found.second), interval, *changes)
 
 
-def _arm_tables(dataset: str, arms: Arms, by_run: Mapping[str, Mapping[str, Scores]]) -> list[TextTable]:
+def _reached(run: Path, dataset: str) -> int:
+    """The last iteration that is measured: a run that is not finished shows by it."""
+    return max((part["iteration"] for part in collect(run)["datasets"].get(dataset, [])), default=0)
+
+
+def _arm_tables(
+    dataset: str, arms: Arms, by_run: Mapping[str, Mapping[str, Scores]], reached: Mapping[str, int]
+) -> list[TextTable]:
     scores = {arm: [by_run[name][dataset] for name in names if dataset in by_run[name]] for arm, names in arms.items()}
     scores = {arm: part for arm, part in scores.items() if part}
     means = []
@@ -85,9 +92,10 @@ def _arm_tables(dataset: str, arms: Arms, by_run: Mapping[str, Mapping[str, Scor
         if pooled is not None:
             score = f"{percent(pooled.accuracy)} [{percent(pooled.low)}, {percent(pooled.high)}]"
             each = ", ".join(percent(sum(one.values()) / len(one)) for one in part)
-            means.append((arm, str(pooled.seeds), str(pooled.n), score, each, f"{100 * pooled.sd:.1f}"))
+            after = ", ".join(sorted({str(reached[name]) for name in arms[arm]}))
+            means.append((arm, after, str(pooled.seeds), str(pooled.n), score, each, f"{100 * pooled.sd:.1f}"))
     title = f"{dataset}: arms, their seeds together; mean accuracy with the 95 % interval over seeds and questions"
-    tables = [TextTable(title, ("arm", "seeds", "questions", "accuracy %", "by seed", "sd"), means)]
+    tables = [TextTable(title, ("arm", "iteration", "seeds", "questions", "accuracy %", "by seed", "sd"), means)]
     pairs = list(itertools.combinations(scores, 2))
     compared = [(pair, found) for pair in pairs if (found := compare_arms(scores[pair[0]], scores[pair[1]])) is not None]
     corrected = holm([found.p for _, found in compared])
