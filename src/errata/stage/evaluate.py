@@ -41,7 +41,7 @@ def evaluate(
     known = None if shared is None else shared / f"{digest(stage.record.inputs)}.jsonl"
     if known is not None and known.is_file():
         attempts = decode_lines(known.read_bytes(), Attempt)
-        stage.finish(_counts(attempts) | {"taken from": known.name}, attempts=attempts)
+        stage.finish(_counts(attempts) | {"taken over": len(attempts)}, attempts=attempts)
         return attempts
     journal = stage.journal("attempts", Attempt)
     done = {attempt.id: attempt for attempt in journal.records}
