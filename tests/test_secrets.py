@@ -29,10 +29,13 @@ def told_everywhere(folder):
             yield path, gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
-SLOW = [pytest.param(f"{how}", marks=pytest.mark.slow) for how in ("403 always", "404 always", "500 always", "400 always")]
+SLOW = [
+    pytest.param(f"{how}", marks=pytest.mark.slow)
+    for how in ("garbage", "403 always", "404 always", "500 always", "400 always")
+]
 
 
-@pytest.mark.parametrize("meets", ["success", "401 always", "garbage", *SLOW])
+@pytest.mark.parametrize("meets", ["success", "401 always", *SLOW])
 def test_no_secret_is_written_or_shown(meets, server, tiny_model, tmp_path):
     prompts = tmp_path / "prompts/le/arithmetic"
     prompts.mkdir(parents=True)

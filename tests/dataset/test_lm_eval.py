@@ -104,6 +104,7 @@ def test_free_text_comes_from_our_engine_and_is_the_same(tasks, tiny_model, tmp_
     assert len(mine) == 8
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_asks_only_what_it_has_not_heard(tasks, tiny_model, tmp_path, monkeypatch):
     dataset = LMEval("lm_eval", ["counting", "saying"], [str(tasks)])
     first = attempts(dataset, tiny_model, tmp_path / "stage")

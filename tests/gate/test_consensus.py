@@ -59,6 +59,7 @@ def test_the_tutor_solves_what_it_writes():
         assert solve(question)[1] == answer, question
 
 
+@pytest.mark.slow
 def test_the_loop_with_it(tiny_model, tmp_path, capsys):
     arguments = ["improve", *SMALL, "model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "name=agreed"]
     gates = ["gate=[length,leak,duplicate,consensus]", "gate.consensus.draws=3", "training.epochs=1"]

@@ -77,6 +77,7 @@ def test_every_request_ends_as_a_reply_or_a_recorded_failure(count, tmp_path):
     assert stage.record.counts["replies"] == count
 
 
+@pytest.mark.slow
 def test_what_fails_for_good_is_recorded_and_the_others_go_on(tmp_path):
     with server("--faults", "0.5") as port:
         replies, stage = ask(tmp_path, port, 300, max_retries=0)

@@ -102,6 +102,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(undisturbed, tiny_m
     assert [line["loss"] for line in metrics(folder)] == [line["loss"] for line in metrics(reference)]
 
 
+@pytest.mark.slow
 def test_killed_behind_its_last_checkpoint_it_still_leaves_the_trained_weights(undisturbed, tiny_model, tmp_path):
     folder = write_job(tmp_path / "job", tiny_model)
     code = (
@@ -122,6 +123,7 @@ def test_a_loss_that_is_not_finite_stops_the_job(tiny_model, tmp_path):
     assert not (folder / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_accumulation_equals_one_larger_batch(tiny_model, tmp_path):
     common = {"method": "full", "lora_dropout": 0.0, "learning_rate": 1e-3}
     parts = write_job(tmp_path / "parts", tiny_model, micro_batch_size=2, accumulate=4, **common)
@@ -134,6 +136,7 @@ def test_accumulation_equals_one_larger_batch(tiny_model, tmp_path):
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_leaves_a_whole_model_that_an_adapter_can_go_on(undisturbed, tiny_model, tmp_path):
     adapter = str(undisturbed[0] / "model")
     further = write_job(tmp_path / "further", tiny_model, adapter=adapter, epochs=1)
@@ -145,6 +148,7 @@ def test_full_fine_tuning_leaves_a_whole_model_that_an_adapter_can_go_on(undistu
     assert not (full / "model" / "adapter_config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_warm_up_longer_than_the_run_is_cut_and_said(tiny_model, tmp_path):
     folder = write_job(tmp_path / "job", tiny_model, rows=16, warmup_steps=100)
     process = start(folder)
