@@ -256,7 +256,7 @@ HOSTILE = {
             with socket.socket(socket.AF_UNIX) as line: line.connect('{canary}/socket'); return 'REACHED'
     """,
     "name look-up": "import socket\ndef f(x): socket.getaddrinfo('example.org', 80); return 'REACHED'",
-    "writing to home": "import pathlib\ndef f(x): pathlib.Path('/root/errata_canary').write_text('x'); return 'REACHED'",
+    "writing to home": "import pathlib\ndef f(x): pathlib.Path('{home}/errata_canary').write_text('x'); return 'REACHED'",
     "writing elsewhere": "def f(x): open('{canary}/canary', 'w').write('x'); return 'REACHED'",
     "appending elsewhere": "def f(x): open('{canary}/canary', 'a').write('x'); return 'REACHED'",
     "removing elsewhere": "import os\ndef f(x): os.unlink('{canary}/canary'); return 'REACHED'",
@@ -405,7 +405,13 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
         programs = []
         for name in names:
             code = textwrap.dedent(HOSTILE[name]).replace("{{", "\0").replace("}}", "\1")
-            code = code.replace("{canary}", str(canary)).replace("{port}", str(port)).replace("\0", "{").replace("\1", "}")
+            code = (
+                code.replace("{canary}", str(canary))
+                .replace("{port}", str(port))
+                .replace("{home}", str(Path.home()))
+                .replace("\0", "{")
+                .replace("\1", "}")
+            )
             programs.append(program(code, TESTS_OF.get(name, CHECK)))
         outcomes = dict(zip(names, sandbox.run_all(programs), strict=True))
         passed = [name for name, outcome in outcomes.items() if outcome.status == "passed"]
@@ -424,7 +430,7 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
         after = (canary / "canary").stat()
         assert (canary / "canary").read_text() == "alive"
         assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
-        assert not Path("/root/errata_canary").exists()
+        assert not (Path.home() / "errata_canary").exists()
         assert all(not list(folder.iterdir()) for folder in (tmp_path / "temp").iterdir())
     assert not new_processes(0) & left
     assert not list((tmp_path / "temp").iterdir())

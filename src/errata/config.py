@@ -238,6 +238,11 @@ class ImproveConfig(Common):
     experiments: Any = neutral(None)
     sweeps: Any = neutral(None)
 
+    @property
+    def needs_dev(self) -> bool:
+        """Whether a dev split is learnt from or measured on."""
+        return "dev" in self.errors.splits or self.policy.patience is not None
+
 
 @dataclass
 class EvaluateConfig(Common):

@@ -36,7 +36,6 @@ from errata.stage.retrieve import retrieve
 from errata.stage.train import job_settings, read_metrics, train
 from errata.stage.verify import verify
 from errata.strategy.base import Strategy, Supply, originals
-from errata.strategy.duplicate_errors import DuplicateErrors
 from errata.tracking.tracker import Tracker
 
 log = logging.getLogger("errata")
@@ -114,19 +113,11 @@ class Run:
             for split in self.setup.settings.errors.splits
             for attempt in self.attempts(student, name, split, iteration)
         ]
-        errors, successes = divide(attempts)
-        left_out = self.setup.settings.errors.leave_out
-        kept = [error for error in errors if error.kind not in left_out]
-        if errors and not kept:
-            log.info(
-                "iteration %d: all %d errors of %s are of kinds that errors.leave_out names", iteration, len(errors), name
-            )
-            return []
-        errors = kept
+        wrong, successes = divide(attempts)
+        errors = [error for error in wrong if error.kind not in self.setup.settings.errors.leave_out]
         if not errors:
-            log.info(
-                "iteration %d: the student gets every %s question right; there is no error to learn from", iteration, name
-            )
+            why = "errors are of kinds that errors.leave_out names" if wrong else "answers are right: no error to learn from"
+            log.info("iteration %d: all %s %s", iteration, name, why)
             return []
         strategy = _present(self.setup.strategy)
         if isinstance(strategy, Supply):
@@ -252,7 +243,7 @@ class Run:
     ) -> list[Example]:
         """The iteration's training set."""
         settings = self.setup.settings
-        policy, again = settings.policy, isinstance(self.setup.strategy, DuplicateErrors)
+        policy, again = settings.policy, getattr(self.setup.strategy, "repeats", False)
         blends = {
             name: Blend(
                 part,
@@ -282,10 +273,8 @@ class Run:
 
     def context(self, name: str, train: list[Question], tests: list[Question], earlier: list[Example]) -> Context:
         """What the gates of a dataset may look at."""
-        model, settings = self.setup.model, self.setup.settings
-        embed = self._embed if any(getattr(gate, "embeds", False) for gate in self.setup.gates.values()) else None
-        limit = settings.training.max_length
-        return Context(self.setup.datasets[name], train, tests, earlier, model.count_tokens, limit, embed)
+        count, limit = self.setup.model.count_tokens, self.setup.settings.training.max_length
+        return Context(self.setup.datasets[name], train, tests, earlier, count, limit, self._embed)
 
     def walled(self) -> list[Question]:
         """What no row may touch: every test question, and those of dev where it is only measured on."""

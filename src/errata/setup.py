@@ -79,11 +79,6 @@ class Setup:
         return int(self.settings.sizes.get(name, self.settings.sample_size))
 
     @property
-    def needs_dev(self) -> bool:
-        """Whether a dev split is learnt from or measured on."""
-        return "dev" in self.settings.errors.splits or self.settings.policy.patience is not None
-
-    @property
     def folder(self) -> Path:
         """The run folder: `OUTPUT_DIR/NAME-HASH`, the hash over all that can change a result."""
         return Path(self.settings.output_dir).expanduser() / f"{self.settings.name}-{digest(self.plain)[:8]}"
@@ -149,7 +144,7 @@ def check(command: str, composed: DictConfig) -> Setup:
             settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
     if settings is not None:
         problems += _range_problems(settings)
-    for component in (model, retrieval, allocation, *walled.values(), *datasets.values(), *gates.values()):
+    for component in (model, retrieval, allocation, *datasets.values(), *gates.values()):
         if component is not None:
             problems += component.problems()
     known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
@@ -157,7 +152,11 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += [no_weights(name) for name, dataset in known.items() if isinstance(dataset, Examiner)]
     if command == "improve":
         problems += _improve_problems(
-            model, known, {name: dataset for name, dataset in tests.items() if dataset is not None}, settings
+            model,
+            known,
+            {name: dataset for name, dataset in tests.items() if dataset is not None},
+            {name: dataset for name, dataset in walled.items() if dataset is not None},
+            settings,
         )
     elif command == "train" and model is not None and not model.trains:
         problems.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
@@ -199,7 +198,11 @@ def check(command: str, composed: DictConfig) -> Setup:
 
 
 def _improve_problems(
-    model: Model | None, datasets: Mapping[str, Dataset], tests: Mapping[str, Dataset], settings: Any
+    model: Model | None,
+    datasets: Mapping[str, Dataset],
+    tests: Mapping[str, Dataset],
+    walled: Mapping[str, Dataset],
+    settings: Any,
 ) -> list[str]:
     """What the loop cannot do with this student and these datasets."""
     found = []
@@ -211,14 +214,13 @@ def _improve_problems(
             )
         found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
         found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]
-        needs_dev = "dev" in settings.errors.splits or settings.policy.patience is not None
         if "dev" in settings.errors.splits and settings.policy.patience is not None:
             found.append("policy.patience judges by dev, which errors.splits learns from: use errors=train, or no patience")
         found += [
             f"dataset.{name} has no dev split: set errors.dev_share to hold out a part of its train split, or leave dev out "
             "(errors=train policy.patience=null)"
             for name, dataset in datasets.items()
-            if needs_dev and not settings.errors.dev_share and not dataset.has("dev")
+            if settings.needs_dev and not settings.errors.dev_share and not dataset.has("dev")
         ]
     for name, dataset in datasets.items():
         if not dataset.has("train"):
@@ -226,12 +228,16 @@ def _improve_problems(
                 f"dataset.{name} has no train split to take errors from. To measure on it in each iteration, "
                 f"name it under tests: dataset@tests=[{name}]"
             )
-    for name, dataset in tests.items():
-        found += [problem.replace("dataset.", "tests.", 1) for problem in dataset.problems()]
-        if name in datasets:
-            found.append(f"tests.{name} is among the datasets already, and measured as one of them: leave it out of tests")
-        if not dataset.has("test"):
-            found.append(f"tests.{name} has no test split")
+    found += [
+        f"tests.{name} is among the datasets already, and measured as one of them: leave it out of tests"
+        for name in tests
+        if name in datasets
+    ]
+    for group, part in (("tests", tests), ("wall", walled)):
+        for name, dataset in part.items():
+            found += [problem.replace("dataset.", f"{group}.", 1) for problem in dataset.problems()]
+            if not dataset.has("test"):
+                found.append(f"{group}.{name} has no test split")
     return found
 
 

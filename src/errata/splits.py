@@ -25,7 +25,7 @@ def load_splits(setup: Setup) -> dict[str, dict[str, list[Question]]]:
     walled = {_plain(question.text) for question in setup.wall}
     for name, dataset in setup.datasets.items():
         train = _behind(walled, dataset, "train")
-        dev = _dev(setup, dataset, train, walled) if setup.needs_dev else []
+        dev = _dev(setup, dataset, train, walled) if setup.settings.needs_dev else []
         if dev:
             splits[name]["dev"] = dev
         held_out = {_plain(question.text) for question in dev}

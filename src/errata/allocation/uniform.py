@@ -13,4 +13,4 @@ class Uniform(Allocation):
 
     def spend(self, errors: Sequence[Attempt], asked: Sequence[Attempt], each: int, embed: Embed, seed: int) -> list[Share]:
         """N for each."""
-        return [Share(each, (error.kind or "")) for error in errors]
+        return [Share(each, error.kind or "") for error in errors]

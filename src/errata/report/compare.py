@@ -54,10 +54,8 @@ def arms_of(runs: Sequence[Path]) -> Arms:
 
 def _common(names: Sequence[str]) -> str:
     """What all names begin with."""
-    first, last = min(names), max(names)
-    return first[
-        : next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    ]
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
+    return "".join(one for one, _ in same)
 
 
 def _run_table(dataset: str, holding: Mapping[str, Scores]) -> list[TextTable]:

@@ -30,7 +30,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     place = run / f"iteration_{example.iteration}" / example.dataset
     error = _error(place, example)
     if not example.request_id:
-        _show([*_row(example, error), ("its origin", "an original row of the benchmark: nobody was asked")])
+        _show([*_row(example, error), ("its origin", f"{example.error_id}, a row of the benchmark: nobody was asked")])
         return
     reply = _one(place / "instruct" / "replies.jsonl", Reply, lambda record: record.request_id == example.request_id)
     request = _one(place / "instruct" / "requests.jsonl", Request, lambda record: record.id == example.request_id)
@@ -70,21 +70,24 @@ def _show(panels: Sequence[tuple[str, str]]) -> None:
         console().print(Panel(Text(body), title=Text(title), title_align="left"))
 
 
-def _row(example: Example, error: Attempt) -> list[tuple[str, str]]:
+def _row(example: Example, error: Attempt | None) -> list[tuple[str, str]]:
+    row = (f"training row {example.id}", f"{example.prompt}\n\n{example.response}")
+    if error is None:
+        return [row]
     what = "the question it goes back to" if error.correct else "the error"
     return [
-        (f"training row {example.id}", f"{example.prompt}\n\n{example.response}"),
+        row,
         (f"{what}: {error.id}", f"{error.question.with_choices}\n\nright answer: {error.question.gold}"),
         (f"the student's answer ({(error.kind or 'right').replace('_', ' ')})", error.response or "(nothing)"),
     ]
 
 
-def _error(place: Path, example: Example) -> Attempt:
-    """The attempt that a row goes back to, on whichever split it was made."""
+def _error(place: Path, example: Example) -> Attempt | None:
+    """The attempt that a row goes back to, on whichever split it was made; an original row may have none."""
     splits = [split for split in ("train", "dev") if (place / split / "attempts.jsonl").is_file()]
     attempts = [attempt for split in splits for attempt in _read(place / split / "attempts.jsonl", Attempt)]
     found = next((attempt for attempt in attempts if attempt.id == example.error_id), None)
-    if found is None:
+    if found is None and example.request_id:
         raise ErrataError(f"{place} does not hold the row's origin {example.error_id}: is the run folder complete?")
     return found
 

@@ -51,7 +51,7 @@ def mix(stage: Stage, blends: Mapping[str, Blend], seed: int) -> list[Example]:
     exact = {name: blend for name, blend in blends.items() if blend.tokens is not None}
     if exact:
         counts["tokens"] = {
-            name: sum(blend.count(r.prompt, r.response) for r in drawn[name]) for name, blend in exact.items()
+            name: sum(blend.count(*_pair(row)) for row in drawn[name][len(blend.always) :]) for name, blend in exact.items()
         }
     write_atomically(stage.folder / "train.messages.jsonl", encode_lines([_messages(row) for row in chosen]))
     write_atomically(stage.folder / "train.alpaca.json", json.dumps([_alpaca(row) for row in chosen], indent=1).encode())

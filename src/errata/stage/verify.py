@@ -2,13 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from errata.gate.base import Check, Context, Gate
 from errata.records import Example, Rejection
 from errata.run_folder import Stage
 from errata.terminal import bar
+
+Objection = tuple[str, str] | None
 
 
 def verify(
@@ -25,31 +28,40 @@ def verify(
     last = max((place for place, (remembers, _) in enumerate(checks) if remembers), default=-1) + 1
     in_turn, together = ([check for _, check in part] for part in (checks[:last], checks[last:]))
 
-    def objections(checks: Sequence[Check], row: Example) -> tuple[str, str] | None:
+    def objections(checks: Sequence[Check], row: Example) -> Objection:
         return next((found for check in checks if (found := check(row)) is not None), None)
 
-    kept: list[Example] = []
-    rejections: list[Rejection] = []
+    verdicts: list[Objection | Future[Objection]] = []
     with bar(stage.name, len(rows)) as advance, ThreadPoolExecutor(os.cpu_count()) as judges:
-        waiting: list[tuple[Example, Future[tuple[str, str] | None]]] = []
         for row in rows:
             objection = objections(in_turn, row)
-            later: Future[tuple[str, str] | None] = Future()
             if objection is None and together:
-                later = judges.submit(objections, together, row)
+                verdicts.append(judges.submit(objections, together, row))
             else:
-                later.set_result(objection)
-            waiting.append((row, later))
-        for row, later in waiting:
-            objection = later.result()
-            if objection is None:
-                kept.append(row)
-            else:
-                text = f"{row.prompt}\n\n{row.response}"
-                rejections.append(Rejection(row.id, row.dataset, *objection, text, row.request_id, row.iteration))
-            advance()
-    reasons = Counter(rejection.reason for rejection in rejections)
+                verdicts.append(objection)
+                advance()
+        for place, verdict in enumerate(verdicts):
+            if isinstance(verdict, Future):
+                verdicts[place] = verdict.result()
+                advance()
     wall = Counter(question.dataset for question in context.tests)
-    counts = {"kept": len(kept), "rejected": len(rejections), "reasons": dict(reasons), "wall": dict(wall)}
+    return keep(stage, rows, verdicts, wall=dict(wall))
+
+
+def keep(
+    stage: Stage, rows: Sequence[Example], verdicts: Iterable[Any], **counts: object
+) -> tuple[list[Example], list[Rejection]]:
+    """Seal a stage that judged rows: those without an objection are kept, the others are rejections with their evidence."""
+    kept: list[Example] = []
+    rejections: list[Rejection] = []
+    for row, objection in zip(rows, verdicts, strict=True):
+        if objection is None:
+            kept.append(row)
+        else:
+            reason, detail = objection
+            text = f"{row.prompt}\n\n{row.response}"
+            rejections.append(Rejection(row.id, row.dataset, reason, detail, text, row.request_id, row.iteration))
+    reasons = Counter(rejection.reason for rejection in rejections)
+    counts = {"kept": len(kept), "rejected": len(rejections), "reasons": dict(reasons), **counts}
     stage.finish(counts, examples=kept, rejections=rejections)
     return kept, rejections

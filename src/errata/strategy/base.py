@@ -48,6 +48,8 @@ class Supply(Protocol):
     """A strategy that asks nobody: its rows are there already."""
 
     name: str
+    repeats: bool
+    """Whether its rows come again until the training set is full."""
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """What is wrong with the settings."""

@@ -5,6 +5,7 @@ What LE gains over it at equal training tokens is owed to the practice being new
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from errata.records import Attempt, Question
 from errata.strategy.finetune import FineTune
@@ -15,6 +16,8 @@ class DuplicateErrors(FineTune):
     """The rows of the questions that were wrong; they come again until the training set is full."""
 
     name: str = "duplicate_errors"
+
+    repeats: ClassVar[bool] = True
 
     def chosen(self, errors: Sequence[Attempt], questions: Sequence[Question]) -> list[Question]:
         """Those that were wrong."""

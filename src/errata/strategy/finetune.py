@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from errata.dataset.base import Dataset
 from errata.errors import DataError
@@ -14,6 +15,8 @@ class FineTune:
     """Every original training row, right or wrong."""
 
     name: str = "finetune"
+
+    repeats: ClassVar[bool] = False
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
         """Nothing can be wrong with it."""
