@@ -20,6 +20,7 @@ NEEDS = {
     ("equalise", "requests"): ["equalise.requests=9"],
     ("equalise", "train_tokens"): ["equalise.train_tokens=900"],
     ("model", "hf"): ["model.path=org/name"],
+    ("model", "gguf"): ["model.path=org/name", "model.gguf=model.Q4_K_M.gguf"],
     ("model", "recorded"): ["model.path=answers.jsonl"],
     ("model", "endpoint"): ["model.model=m"],
     ("tracking", "wandb"): [],

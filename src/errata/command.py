@@ -1,22 +1,24 @@
 """What each configured command does, once its configuration has been checked."""
 
+import shlex
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from errata.dataset.source import read_file
 from errata.errors import DataError
 from errata.improve import attempt_inputs
 from errata.improve import improve as run_loop
 from errata.model.base import Model
 from errata.model.recorded import Recorded
 from errata.plan import show_plan
-from errata.records import Example
 from errata.report.write import report
-from errata.run_folder import RunFolder, digest, encode_lines
+from errata.run_folder import RunFolder
 from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate as answer_and_grade
-from errata.stage.train import job_settings, read_metrics
+from errata.stage.train import job_settings, prepare, preview
 from errata.stage.train import train as fine_tune
 from errata.tracking.tracker import Tracker
+from errata.training.job import file_digest
 
 
 def improve(setup: Setup) -> None:
@@ -66,48 +68,48 @@ def _students(setup: Setup, name: str) -> dict[int, Model]:
 
 
 def train(setup: Setup) -> None:
-    """`errata train`: a file of pairs in, a model folder out."""
+    """`errata train`: a file of rows in, a model folder out."""
     settings = setup.settings
-    rows = read_pairs(Path(settings.data).expanduser())
+    rows = Path(settings.data).expanduser()
+    dev = Path(settings.dev).expanduser() if settings.dev is not None else None
     if settings.dry_run:
-        show_plan(setup, rows)
+        with rows.open("rb") as file:
+            show_plan(setup, sum(bool(line.strip()) for line in file))
         return
-    too_long = [row.id for row in rows if setup.model.count_tokens(row.prompt, row.response) > settings.training.max_length]
-    if too_long:
-        raise DataError(
-            f"{settings.data}: {len(too_long)} rows are longer than training.max_length="
-            f"{settings.training.max_length} tokens, the first: {', '.join(too_long[:3])}. Raise it, or leave them out."
-        )
+    job = job_settings(settings.training, settings.seed, str(dev.resolve()) if dev is not None else None)
+    if settings.preview is not None:
+        with tempfile.TemporaryDirectory() as place:
+            prepare(Path(place), setup.model, rows, job)
+            preview(Path(place), settings.preview)
+        return
     with RunFolder(setup.folder, setup.plain) as folder, Tracker(settings.tracking, folder.path, setup.plain) as tracker:
         stage = folder.stage(
             "train",
-            rows=digest(encode_lines(rows)),
+            rows=file_digest(rows),
+            dev=file_digest(dev) if dev is not None else None,
             model=setup.model.fingerprint,
             training=result_changing(settings.training),
             seed=settings.seed,
         )
-        new = not stage.finished
-        fine_tune(stage, setup.model, rows, job_settings(settings.training, settings.seed))
-        for line in read_metrics(stage.folder) if new else []:
+        if settings.prepare:
+            prepare(stage.folder, setup.model, rows, job)
+            _show_commands(stage.folder)
+            return
+
+        def heard(line: dict[str, Any]) -> None:
             tracker.log({f"train/{name}": value for name, value in line.items()})
+
+        fine_tune(stage, setup.model, rows, job, heard)
     report(setup.folder)
 
 
-def read_pairs(path: Path) -> list[Example]:
-    """Training rows from a JSON Lines file of {prompt, response} objects.
-
-    Raises:
-        DataError: a line that is none, or an empty file.
-    """
-    rows = []
-    for place, item in read_file(path):
-        missing = [name for name in ("prompt", "response") if item.get(name) is None]
-        if missing:
-            raise DataError(f"{place}: the field {', '.join(map(repr, missing))} is missing; it has {', '.join(item)}")
-        if not isinstance(item["prompt"], str) or not isinstance(item["response"], str) or not item["response"].strip():
-            raise DataError(f"{place}: prompt and response must be texts, the response not empty")
-        name = place.removeprefix(f"{path}, ")
-        rows.append(Example(str(item.get("id", name)), "pairs", item["prompt"], item["response"], "", "", "", 0))
-    if not rows:
-        raise DataError(f"{path}: no rows; expected one {{prompt, response}} object a line")
-    return rows
+def _show_commands(folder: Path) -> None:
+    place = shlex.quote(str(folder.resolve()))
+    print(  # noqa: T201
+        f"""\
+The job lies ready. Start it on each of two machines with 8 GPUs that both see this folder:
+  torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=FIRST_MACHINE:29500 -m errata.training {place}
+or once under Slurm:
+  srun --nodes=2 --ntasks-per-node=8 --gpus-per-node=8 python -m errata.training {place}
+Then the same errata command without prepare=true takes the model over and reports."""
+    )

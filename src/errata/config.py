@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from errata.tracking.tracker import Tracking
+from errata.training.job import PRECISIONS, SCHEDULES, STRATEGIES
 
 
 def neutral(default: Any) -> Any:
@@ -22,62 +23,119 @@ def neutral(default: Any) -> Any:
 
 @dataclass
 class Training:
-    """How the student is fine-tuned; see `errata.training.job.Job` for the meaning of each field.
+    """How the student is fine-tuned. What cannot change the result beyond rounding is left out of the run's identity.
 
     Attributes:
-        max_length: longest row in tokens, template included; longer ones are rejected, never cut.
+        method: all weights, or a PEFT method with its own settings; see `errata.training.methods`.
+        epochs: passes over the rows.
+        batch_size: rows of an update, on all devices together.
+        micro_batch_size: most rows in one forward pass, where rows are padded.
+        packing: rows stand one behind the other in one forward pass, apart from each other, without padding; null: where the
+            model can.
+        micro_tokens: most tokens in one packed forward pass.
+        group_by_length: updates of rows of like length, which saves padding and changes the order.
+        max_length: longest row in tokens, template included.
+        too_long: what becomes of longer ones: `error`, `drop`, or `cut` at the left of the prompt; counted. In the
+            loop the length gate has rejected them before.
+        learning_rate, schedule, warmup_steps: peak, its course afterwards, and updates of linear warm-up.
+        warmup_too_long: a warm-up beyond a tenth of the run is `cut` to it; or `error`: none may outlast the run.
+        betas, weight_decay: AdamW's.
+        clip: largest gradient norm (0: no clipping).
+        bad_loss: `stop` at a loss that is not finite, or jumps, or `skip` the update, counted.
+        spike: a loss of so many times the median of the last 20 updates is a jump (null: none is).
+        precision: Lightning's name; `auto` takes bf16-mixed on a GPU that has it and 32-true elsewhere.
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        strategy: `one` device; `ddp`; `zero1`, `zero2`, `zero3`, and `_offload` of the last two (DeepSpeed); `fsdp`;
+            `auto`: one, and on several devices zero2 for all weights and ddp for an adapter.
+        devices: how many on this machine (null: those of model.device; under torchrun or srun as many as were started).
+        launch: words before `python -m errata.training FOLDER`: [torchrun, --nproc-per-node=4] or [srun, --nodes=2, ...].
+        dev_share: share of the rows held out to measure the loss on; `dev_every_steps` updates apart (null: each epoch).
+        patience: end after so many measurements without a better one (null: never).
+        keep: the `last` weights or the `best` by dev loss.
+        checkpoint_every_steps, keep_checkpoints: updates between checkpoints, and how many are kept.
+        threads: CPU threads of each rank (null: torch's choice, divided by the ranks).
     """
 
-    method: str = MISSING
+    method: Any = None
     epochs: int = 1
-    micro_batch_size: int = 8
-    accumulate: int = 1
+    batch_size: int = 8
+    micro_batch_size: int = neutral(8)
+    packing: bool | None = neutral(None)
+    micro_tokens: int = neutral(4096)
+    group_by_length: bool = False
+    max_length: int = 512
+    too_long: str = "error"
     learning_rate: float = MISSING
+    schedule: str = "cosine"
     warmup_steps: int = 0
+    warmup_too_long: str = "cut"
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: float = 0.0
     clip: float = 1.0
-    max_length: int = 512
+    bad_loss: str = "stop"
+    spike: float | None = None
     precision: str = "auto"
     gradient_checkpointing: bool = neutral(False)
+    strategy: str = neutral("auto")
+    devices: int | None = neutral(None)
+    launch: list[str] = field(default_factory=list, metadata={"neutral": True})
+    dev_share: float = 0.0
+    dev_every_steps: int | None = None
+    patience: int | None = None
+    keep: str = "last"
     checkpoint_every_steps: int = neutral(10)
+    keep_checkpoints: int = neutral(1)
     threads: int | None = neutral(None)
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
-    lora_targets: list[str] = field(default_factory=lambda: ["all-linear"])
 
     def problems(self) -> list[str]:
-        """Values out of range."""
+        """Values out of range, and choices that there are not."""
         found = [
-            f"training.{name} is {getattr(self, name)}: it must be {'at least ' if closed else 'above '}{least}"
+            f"training.{name} is {value}: it must be {'at least ' if closed else 'above '}{least}"
             for name, least, closed in (
                 ("epochs", 1, True),
+                ("batch_size", 1, True),
                 ("micro_batch_size", 1, True),
-                ("accumulate", 1, True),
+                ("micro_tokens", 1, True),
                 ("learning_rate", 0, False),
                 ("warmup_steps", 0, True),
                 ("weight_decay", 0, True),
                 ("clip", 0, True),
                 ("max_length", 8, True),
                 ("checkpoint_every_steps", 1, True),
-                ("lora_r", 1, True),
-                ("lora_alpha", 1, True),
+                ("keep_checkpoints", 1, True),
+                ("devices", 1, True),
+                ("dev_every_steps", 1, True),
+                ("patience", 1, True),
+                ("spike", 1, False),
             )
-            if getattr(self, name) < least or (not closed and getattr(self, name) == least)
+            if (value := getattr(self, name)) is not None and (value < least or (not closed and value == least))
         ]
-        if self.method not in ("full", "lora"):
-            found.append(f"training.method is {self.method!r}: choose full or lora")
-        if self.precision not in _PRECISIONS:
-            found.append(f"training.precision is {self.precision!r}: choose {', '.join(_PRECISIONS)}")
+        found += [
+            f"training.{name} is {value!r}: choose {', '.join(options)}"
+            for name, value, options in (
+                ("precision", self.precision, PRECISIONS),
+                ("strategy", self.strategy, STRATEGIES),
+                ("schedule", self.schedule, SCHEDULES),
+                ("too_long", self.too_long, ("error", "drop", "cut")),
+                ("warmup_too_long", self.warmup_too_long, ("cut", "error")),
+                ("bad_loss", self.bad_loss, ("stop", "skip")),
+                ("keep", self.keep, ("last", "best")),
+            )
+            if value not in options
+        ]
         if len(self.betas) != 2:
             found.append(f"training.betas is {self.betas}: AdamW takes two numbers")
-        if not 0 <= self.lora_dropout < 1:
-            found.append(f"training.lora_dropout is {self.lora_dropout}: choose a share from 0 to 1")
+        if not 0 <= self.dev_share < 1:
+            found.append(f"training.dev_share is {self.dev_share}: choose a share from 0 to 1")
+        if self.strategy == "one" and (self.devices or 1) > 1:
+            found.append(f"training.strategy=one trains on one device; training.devices is {self.devices}")
+        if self.devices and self.batch_size % self.devices and not self.launch:
+            found.append(
+                f"training.batch_size is {self.batch_size}: its rows do not divide over training.devices={self.devices}"
+            )
+        if self.packing and self.group_by_length:
+            found.append("training.group_by_length saves padding, and packing leaves none: choose one of them")
         return found
-
-
-_PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
 
 
 @dataclass
@@ -261,9 +319,19 @@ class EvaluateConfig(Common):
 
 @dataclass
 class TrainConfig(Common):
-    """`errata train`: a JSON Lines file of {prompt, response} pairs (`data`) in, a model folder out."""
+    """`errata train`: a JSON Lines file of rows in, a model folder out.
+
+    Attributes:
+        data: the rows: {prompt, response}, {messages} or {instruction, input, output} objects, one a line.
+        dev: further rows on which the loss is measured (null: training.dev_share of `data`, if any).
+        preview: show so many rows with their trained tokens, and what the job would take, and stop.
+        prepare: write the job's folder, say how to start it on several machines, and stop.
+    """
 
     data: str = MISSING
+    dev: str | None = None
+    preview: int | None = neutral(None)
+    prepare: bool = neutral(False)
     training: Training = field(default_factory=Training)
 
 

@@ -33,7 +33,7 @@ from errata.stage.instruct import instruct
 from errata.stage.mix import Blend, mix
 from errata.stage.parse import parse
 from errata.stage.retrieve import retrieve
-from errata.stage.train import job_settings, read_metrics, train
+from errata.stage.train import job_settings, train
 from errata.stage.verify import verify
 from errata.strategy.base import Strategy, Supply, originals
 from errata.tracking.tracker import Tracker
@@ -304,11 +304,11 @@ class Run:
             training=result_changing(settings.training),
             seed=settings.seed,
         )
-        new = not stage.finished
-        better = train(stage, student, examples, job_settings(settings.training, settings.seed))
-        if new:
-            for line in read_metrics(stage.folder):
-                self.tracker.log({f"train/{name}": value for name, value in line.items()} | {"iteration": iteration})
+
+        def heard(line: dict[str, Any]) -> None:
+            self.tracker.log({f"train/{name}": value for name, value in line.items()} | {"iteration": iteration})
+
+        better = train(stage, student, examples, job_settings(settings.training, settings.seed), heard)
         self._track(stage, iteration)
         return better
 

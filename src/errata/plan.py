@@ -36,7 +36,7 @@ class Asking:
     problems: int = 0
 
 
-def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
+def show_plan(setup: Setup, rows: int | None = None) -> None:
     """Print the stages, which of them are done, requests, tokens, price and training updates."""
     settings = setup.settings
     table = Table(title=f"plan for {setup.folder}", title_justify="left")
@@ -44,7 +44,7 @@ def show_plan(setup: Setup, rows: Sequence[Example] | None = None) -> None:
         table.add_column(column, justify="right" if column in ("tokens (about)", "price") else "left")
     total: list[float | None] = []
     if rows is not None:
-        table.add_row("train", _state(setup, "train"), _updates(settings.training, len(rows), exact=True), "", "")
+        table.add_row("train", _state(setup, "train"), _updates(settings.training, rows, exact=True), "", "")
     elif not hasattr(settings, "iterations"):
         for name, dataset in setup.datasets.items():
             stage = f"iteration_0/{name}/{settings.split}"
@@ -183,7 +183,7 @@ def _state(setup: Setup, stage: str) -> str:
 
 
 def _updates(training: Any, rows: int, exact: bool) -> str:
-    updates = math.ceil(rows * training.epochs / (training.micro_batch_size * training.accumulate))
+    updates = math.ceil(rows * training.epochs / training.batch_size)
     return f"{'' if exact else 'at most '}{rows} rows, {updates} updates"
 
 

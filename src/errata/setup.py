@@ -134,14 +134,20 @@ def check(command: str, composed: DictConfig) -> Setup:
     embeds = embeds or any(getattr(gate, "embeds", False) for gate in gates.values())
     retrieval = built(composed.retrieval, "retrieval") if embeds and "retrieval" in composed else None
     walled = group("wall")
+    method = built(composed.training.method, "training.method") if "training" in composed else None
     polymorphic = ("model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval")
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
+    if "training" in rest:
+        rest.training.method = None
     missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
     problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
     settings: Any = None
     if not missing:
         with _collecting(problems, ""):
             settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
+    if settings is not None and method is not None:
+        settings.training.method = method
+        problems += method.problems()
     if settings is not None:
         problems += _range_problems(settings)
     for component in (model, retrieval, allocation, *datasets.values(), *gates.values()):
@@ -299,9 +305,16 @@ def _range_problems(settings: Any) -> list[str]:
         found.append(f"name is {settings.name!r}: use letters, digits, dots, dashes and underscores only")
     if getattr(settings, "split", "test") not in ("train", "dev", "test"):
         found.append(f"split is {settings.split!r}: choose train, dev or test")
-    data = getattr(settings, "data", None)
-    if data is not None and not Path(data).expanduser().is_file():
-        found.append(f"data is {data!r}: no such file; it must hold one {{prompt, response}} object a line")
+    for name in ("data", "dev"):
+        file = getattr(settings, name, None)
+        if file is not None and not Path(file).expanduser().is_file():
+            found.append(f"{name} is {file!r}: no such file; it must hold one {{prompt, response}} object a line")
+    if getattr(settings, "preview", None) is not None and settings.preview < 0:
+        found.append(f"preview is {settings.preview}: it must be 0 or more rows")
+    training = getattr(settings, "training", None)
+    measured = training is not None and (training.dev_share or getattr(settings, "dev", None))
+    if training is not None and not measured and (training.keep == "best" or training.patience is not None):
+        found.append("training.keep=best and training.patience go by a dev loss: set training.dev_share, or dev=FILE")
     parts = ("training", "tracking", "errors", "equalise", "policy")
     for part in (getattr(settings, name, None) for name in parts):
         found += part.problems() if part is not None else []

@@ -41,6 +41,12 @@ def test_what_is_sent_is_greedy_and_carries_the_prefill(server):
     assert body["chat_template_kwargs"] == {"thinking": False}
 
 
+def test_a_system_prompt_goes_first(server):
+    answers(student(server, system="Be brief."), "hello")
+    (body,) = server.bodies
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+
+
 def test_one_refused_request_is_left_out_and_a_prompt_too_long_has_its_own_kind(server):
     found = answers(student(server, concurrency=1), "hello", "400 always", "400 always context length", "429 twice")
     assert found[0].failure is None

@@ -117,6 +117,11 @@ def test_hub_ids_are_taken_as_they_are(path):
     assert HF(path).weights == Weights(path)
 
 
+def test_a_template_that_is_not_there_is_named_for_a_hub_id_too():
+    (problem,) = HF("org/name", template="nowhere.jinja").problems()
+    assert "'nowhere.jinja': no such file" in problem
+
+
 def test_a_model_that_cannot_be_loaded_is_named(tiny_model, tmp_path):
     import shutil
 

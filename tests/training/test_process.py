@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,23 @@ import yaml
 from safetensors.torch import load_file
 
 from errata.dataset.arithmetic import Arithmetic
-from errata.training.job import Job
 
-JOB = Job(
-    base="", adapter=None, device="cpu", method="lora",
-    seed=3, epochs=2, micro_batch_size=4, accumulate=2, learning_rate=1e-2,
-    warmup_steps=1, betas=(0.9, 0.95), weight_decay=0.0, clip=1.0, precision="32-true", checkpoint_every_steps=1,
-    threads=1, gradient_checkpointing=False, lora_r=4, lora_alpha=8, lora_dropout=0.1,
-)  # fmt: skip
+JOB = {
+    "dev": None, "device": "cpu", "seed": 3, "method": {"kind": "Lora", "r": 4, "alpha": 8, "dropout": 0.1},
+    "epochs": 2, "batch_size": 8, "micro_batch_size": 4, "packing": None, "micro_tokens": 256, "group_by_length": False,
+    "max_length": 512, "too_long": "error", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 1,
+    "warmup_too_long": "cut", "betas": [0.9, 0.95], "weight_decay": 0.0, "clip": 1.0, "bad_loss": "stop", "spike": None,
+    "precision": "32-true", "gradient_checkpointing": False, "strategy": "auto", "devices": None, "dev_share": 0.0,
+    "dev_every_steps": None, "patience": None, "keep": "last", "checkpoint_every_steps": 1, "keep_checkpoints": 1,
+    "threads": 1, "cache": None,
+}  # fmt: skip
+FULL = {"kind": "Full"}
 
 
-def write_job(folder, base, rows=40, **changes):
+def write_job(folder, base, rows=40, adapter=None, **changes):
     folder.mkdir()
-    values = {**asdict(JOB), "base": str(base), **changes}
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    (folder / "training.yaml").write_text(yaml.safe_dump(values))
+    job = {**JOB, "weights": {"base": str(base), "adapter": adapter}, "data": "train.jsonl", **changes}
+    (folder / "training.yaml").write_text(yaml.safe_dump(job))
     questions = Arithmetic("a", train=rows).load("train")
     lines = [json.dumps({"id": q.id, "prompt": q.text, "response": q.solution}) for q in questions]
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
@@ -75,7 +76,7 @@ def test_it_learns_and_leaves_an_adapter(undisturbed):
     assert summary["steps"] == 10
     assert (folder / "model" / "adapter_config.json").exists()
     assert (folder / "model" / "tokenizer.json").exists()
-    assert not (folder / "checkpoint.pt").exists()
+    assert not (folder / "checkpoints").exists()
 
 
 def test_the_schedule_is_a_cosine_with_warm_up(undisturbed):
@@ -91,7 +92,11 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(undisturbed, tiny_m
     folder = write_job(tmp_path / "job", tiny_model)
     process = start(folder)
     for _ in range(2000):
-        if (folder / "metrics.jsonl").exists() and (folder / "checkpoint.pt").exists() and len(metrics(folder)) >= 4:
+        if (
+            (folder / "metrics.jsonl").exists()
+            and list((folder / "checkpoints").glob("update_*/state.json"))
+            and len(metrics(folder)) >= 4
+        ):
             break
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -106,7 +111,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(undisturbed, tiny_m
 def test_killed_behind_its_last_checkpoint_it_still_leaves_the_trained_weights(undisturbed, tiny_model, tmp_path):
     folder = write_job(tmp_path / "job", tiny_model)
     code = (
-        "import os, pathlib, errata.training.__main__ as process; process.save = lambda *_: os._exit(9);"
+        "import os, pathlib, errata.training.run as process; process.save = lambda *_: os._exit(9);"
         f"process.train(pathlib.Path({str(folder)!r}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 9
@@ -115,7 +120,7 @@ def test_killed_behind_its_last_checkpoint_it_still_leaves_the_trained_weights(u
 
 
 def test_a_loss_that_is_not_finite_stops_the_job(tiny_model, tmp_path):
-    folder = write_job(tmp_path / "job", tiny_model, method="full", learning_rate=1e30, clip=0.0)
+    folder = write_job(tmp_path / "job", tiny_model, method=FULL, learning_rate=1e30, clip=0.0)
     process = start(folder)
     _, words = process.communicate()
     assert process.returncode != 0
@@ -125,9 +130,9 @@ def test_a_loss_that_is_not_finite_stops_the_job(tiny_model, tmp_path):
 
 @pytest.mark.slow
 def test_accumulation_equals_one_larger_batch(tiny_model, tmp_path):
-    common = {"method": "full", "lora_dropout": 0.0, "learning_rate": 1e-3}
-    parts = write_job(tmp_path / "parts", tiny_model, micro_batch_size=2, accumulate=4, **common)
-    whole = write_job(tmp_path / "whole", tiny_model, micro_batch_size=8, accumulate=1, **common)
+    common = {"method": FULL, "learning_rate": 1e-3}
+    parts = write_job(tmp_path / "parts", tiny_model, micro_batch_size=2, packing=False, **common)
+    whole = write_job(tmp_path / "whole", tiny_model, micro_batch_size=8, packing=False, **common)
     run(parts), run(whole)
     losses = [[line["loss"] for line in metrics(folder)] for folder in (parts, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -140,7 +145,7 @@ def test_accumulation_equals_one_larger_batch(tiny_model, tmp_path):
 def test_full_fine_tuning_leaves_a_whole_model_that_an_adapter_can_go_on(undisturbed, tiny_model, tmp_path):
     adapter = str(undisturbed[0] / "model")
     further = write_job(tmp_path / "further", tiny_model, adapter=adapter, epochs=1)
-    full = write_job(tmp_path / "full", tiny_model, adapter=adapter, method="full", learning_rate=1e-3, epochs=1)
+    full = write_job(tmp_path / "full", tiny_model, adapter=adapter, method=FULL, learning_rate=1e-3, epochs=1)
     first = undisturbed[1]["first_loss"]
     assert run(further)["first_loss"] < first
     assert run(full)["first_loss"] < first

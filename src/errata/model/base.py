@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from errata.records import TOO_LONG, Prompt
+from errata.weights import Weights
 
 __all__ = ["NO_RESPONSE", "TOO_LONG", "Answer", "AnswersOnly", "Model", "Weights"]
 NO_RESPONSE = "no_response"
@@ -26,14 +27,6 @@ class Answer:
     finished: bool
     failure: str | None = None
     tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a model's weights are: a folder or hub id, and an adapter folder on top of it, if any."""
-
-    base: str
-    adapter: str | None = None
 
 
 class Model(Protocol):

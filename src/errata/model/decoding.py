@@ -25,6 +25,7 @@ _PREFILL_TOKENS = 1024  # at once: more does not fit the processor's own caches
 _SHARED_TOKENS = 64  # a common beginning of fewer tokens is not worth its bookkeeping
 _REFILL = 4  # new prompts join when a quarter of the rows is free
 _TIE = 1e-3  # float32 logits of one row differ by less than a tenth of this from batch to batch
+_ATTENTIONS = (None, "eager", "sdpa", "flash_attention_2")
 Ids = Sequence[int]
 
 
@@ -94,9 +95,24 @@ class _Row:
 
 
 def supported(model: Any) -> bool:
-    """Whether every layer of the model keeps plain keys and values (no recurrent state, no chunks)."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    """Whether every layer of the model keeps plain keys and values (no recurrent state, no chunks).
+
+    Models with code of their own, and those with an adapter around them, are not looked into.
+    """
+    if not type(model).__module__.startswith("transformers."):
+        return False
+    config = model.config.get_text_config()
+    if getattr(config, "_attn_implementation", None) not in _ATTENTIONS:
+        return False
+    kinds = set(getattr(config, "layer_types", None) or ())
     return kinds <= {"full_attention", "sliding_attention"} and not getattr(model, "_is_stateful", False)
+
+
+def context_of(model: Any) -> int | None:
+    """How many tokens prompt and answer may have together (None: no limit known); an adapter's own tokens take room."""
+    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    adapter = getattr(model, "active_peft_config", None)
+    return context if context is None else context - (getattr(adapter, "num_virtual_tokens", None) or 0)
 
 
 def bytes_per_token(model: Any) -> int:
@@ -139,14 +155,14 @@ def generate_plainly(
     token_budget: int,
     ends: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[Finished]:
-    """`decode` for models that it does not support (recurrent layers, chunked attention): one prompt at a time."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    """`decode` for models that it does not support (recurrent layers, an adapter of prompts): one prompt at a time."""
+    context = context_of(model)
     for place, prompt in enumerate(prompts):
         room = max_new_tokens if context is None else min(max_new_tokens, context - len(prompt))
         ids = torch.tensor([list(prompt)], device=model.device)
         output = model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=room, eos_token_id=sorted(stop_ids),
-            pad_token_id=next(iter(stop_ids), 0),
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=room,
+            eos_token_id=sorted(stop_ids), pad_token_id=next(iter(stop_ids), 0),
         )  # fmt: skip
         tokens: list[int] = []
         stopped = False
@@ -164,7 +180,7 @@ class _Decoding:
 
     def __init__(self, model: Any, prompts: Sequence[Ids], max_new_tokens: int, token_budget: int) -> None:
         self.model, self.prompts, self.max_new_tokens = model, prompts, max_new_tokens
-        self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context = context_of(model)
         columns = max(map(len, prompts)) + max_new_tokens
         if token_budget // columns < len(prompts):
             columns += max_new_tokens  # the last to join a row that is nearly done need as much again

@@ -24,9 +24,11 @@ class EndpointStudent(Endpoint, AnswersOnly):
     """A student that a server answers for, greedily (temperature 0).
 
     Attributes:
+        system: the system prompt (None: the server's own, if it has one).
         extra_body: what is sent beside the usual fields (`{chat_template_kwargs: {enable_thinking: false}}`, say).
     """
 
+    system: str | None = None
     extra_body: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,7 +96,8 @@ class EndpointStudent(Endpoint, AnswersOnly):
                     task.cancel()
 
     async def _ask(self, prompt: Prompt, max_new_tokens: int, stop: Sequence[str]) -> Answer:
-        messages: list[dict[str, str]] = [{"role": "user", "content": prompt.user}]
+        messages = [] if self.system is None else [{"role": "system", "content": self.system}]
+        messages.append({"role": "user", "content": prompt.user})
         body = dict(self.extra_body)
         if prompt.prefill:  # as vLLM and SGLang have it
             messages.append({"role": "assistant", "content": prompt.prefill})

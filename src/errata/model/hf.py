@@ -1,21 +1,20 @@
-"""Any causal language model that transformers can load: a local folder or a hub id, with or without a LoRA adapter."""
+"""Any causal language model that transformers can load: a folder, a hub id or a GGUF file, maybe with an adapter."""
 
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from safetensors import SafetensorError
-
 from errata.chat import ChatTemplateError, end_token_id, prompt_ids, response_ids
 from errata.errors import ConfigError
 from errata.model.base import TOO_LONG, Answer, Weights
+from errata.model.folder import attention_problems, code_problems, folder_problems, gguf_problems, has_template
 from errata.records import Prompt
-from errata.run_folder import fingerprint_folder
+from errata.run_folder import digest, fingerprint_folder
+from errata.weights import apply_adapter, load_network, load_tokenizer, no_template, template_text
 
 _CACHE_SHARE = {"cpu": 0.25, "cuda": 0.6}  # of the free memory, for keys and values
 _MOST_TOKENS = {"cpu": 1 << 17, "cuda": 1 << 21}
@@ -27,13 +26,14 @@ class HF:
     """A transformers model.
 
     Attributes:
-        path: a folder with weights, tokenizer and chat template, or a hub id (`org/name`).
+        path: a folder with weights, tokenizer and chat template, a hub id (`org/name`), or a `.gguf` file.
         adapter: a PEFT adapter folder on top of it.
         dtype: `auto` takes bfloat16 on a GPU that has it and float32 elsewhere.
         device: `auto` takes every GPU there is, or the CPU; or one (`cuda:1`), or several (`cuda:0,cuda:1`), each of which
             then answers its share of the questions in a process of its own.
         stop_tokens: tokens that end a response, beside the end token of the chat template and the tokenizer's own.
         token_budget: how many tokens the cache of keys and values may hold (None: as many as a share of the free memory).
+        revision, remote_code, gguf, template, system, attention: see `Weights`.
     """
 
     path: str = "???"
@@ -42,6 +42,12 @@ class HF:
     device: str = field(default="auto", metadata={"neutral": True})
     token_budget: int | None = field(default=None, metadata={"neutral": True})
     stop_tokens: list[str] = field(default_factory=list)
+    revision: str | None = None
+    remote_code: bool = False
+    gguf: str | None = None
+    template: str | None = None
+    system: str | None = None
+    attention: str | None = None
 
     trains = True
 
@@ -50,63 +56,74 @@ class HF:
 
     @property
     def weights(self) -> Weights:
-        """Base and adapter."""
-        return Weights(str(Path(self.path).expanduser()) if self._is_local else self.path, self._adapter)
+        """Where they are, and how they are to be read."""
+        base, gguf = self.path, self.gguf
+        if self._is_local:
+            place = Path(self.path).expanduser()
+            base, gguf = (str(place.parent), place.name) if _is_gguf(place) else (str(place), gguf)
+        return self._weights(base, gguf)
+
+    def _weights(self, base: str, gguf: str | None = None) -> Weights:
+        return Weights(
+            base, self._adapter, self.revision, self.remote_code, gguf, self.template, self.system, self.attention
+        )  # fmt: skip
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files (for a hub id: the id), and of the adapter's."""
-        base = fingerprint_folder(Path(self.weights.base)) if self._is_local else self.path
-        return base if self._adapter is None else f"{base}+{fingerprint_folder(Path(self._adapter))}"
+        """Hash of the folder's files (for a hub id: the id), of the adapter's, and of what is said around a question."""
+        weights = self.weights
+        place = Path(weights.base)
+        base = weights.base
+        if self._is_local:
+            base = fingerprint_folder(place) if weights.gguf is None else _fingerprint_file(place / weights.gguf)
+        elif weights.gguf is not None:
+            base = f"{base}/{weights.gguf}"
+        base += f"@{self.revision}" if self.revision is not None else ""
+        if self.template is not None or self.system is not None:
+            base += f"+{digest([self.template and template_text(self.template), self.system])}"
+        return base if weights.adapter is None else f"{base}+{fingerprint_folder(Path(weights.adapter))}"
 
     def problems(self) -> list[str]:
-        """What is wrong with the folder: absent, without weights, without a tokenizer."""
-        found = self._adapter_problems()
-        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
-            found.append(f"model.dtype is {self.dtype!r}: choose auto, float32, bfloat16 or float16")
-        if self.token_budget is not None and self.token_budget < 1:
-            found.append(
-                f"model.token_budget is {self.token_budget}: it must be at least 1, or null for a share of the memory"
-            )
-        if self._is_local:
-            broken = folder_problems(Path(self.path).expanduser())
-            found += broken or self._stop_problems()
-        elif self.path.count("/") != 1:
-            found.append(f"model.path is {self.path!r}: no such folder, and no hub id (org/name) either")
-        return found
+        """What is wrong with the folder (absent, without weights, a tokenizer or a template) or with a setting."""
+        found = self._adapter_problems() + self._setting_problems()
+        if not self._is_local:
+            if self.path.count("/") != 1:
+                found.append(f"model.path is {self.path!r}: no such folder or GGUF file, and no hub id (org/name) either")
+            return found + self._template_problems()
+        if self.revision is not None:
+            found.append(f"model.revision is {self.revision!r}: {self.path} is a local folder, which has one version only")
+        weights = self.weights
+        folder = Path(weights.base)
+        broken = folder_problems(folder) if weights.gguf is None else gguf_problems(folder / weights.gguf)
+        if not broken and weights.gguf is None:
+            if self.template is None and not has_template(folder):
+                broken = [no_template(str(folder))]
+            broken += code_problems(folder, self.remote_code)
+        return found + (broken or self._reading_problems())
 
     def on_one_device(self) -> "HF":
         """The same model where there is one device; else one of its own on the first of them."""
-        if len(self._devices) == 1:
-            return self
-        return HF(self.path, self.adapter, self.dtype, self._devices[0], self.token_budget, self.stop_tokens)
+        return self if len(self._devices) == 1 else replace(self, device=self._devices[0])
 
     def with_weights(self, weights: Weights) -> "HF":
         """A model of the same settings on other weights."""
-        return HF(weights.base, weights.adapter, self.dtype, self.device, self.token_budget, self.stop_tokens)
+        read = asdict(weights)
+        kept = {item.name: getattr(self, item.name) for item in fields(HF)}
+        return HF(**kept | {"path": read.pop("base")} | read)
 
     def count_tokens(self, prompt: str, response: str) -> int:
         """Length of a training row."""
-        return len(prompt_ids(self.tokenizer, prompt)) + len(response_ids(self.tokenizer, response))
+        return len(prompt_ids(self.tokenizer, prompt, self.system)) + len(response_ids(self.tokenizer, response))
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer, padding on the left.
+        """The model's tokenizer with the template that is asked for, padding on the left.
 
         Raises:
-            ConfigError: it has no chat template.
+            ConfigError: it cannot be loaded, or has no chat template.
         """
-        from transformers import AutoTokenizer
-
-        with _naming(self.path):
-            tokenizer = AutoTokenizer.from_pretrained(self.weights.base)
+        tokenizer = load_tokenizer(self.weights)
         tokenizer.padding_side = "left"
-        try:
-            end = end_token_id(tokenizer)
-        except ChatTemplateError as error:
-            raise ConfigError([f"model: {error}; use a chat model, or put a chat_template.jinja into its folder"]) from None
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token_id = end
         return tokenizer
 
     @property
@@ -117,7 +134,7 @@ class HF:
     def load(self) -> Self:
         """Put weights and adapter in memory, on the device."""
         import torch
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
         from transformers.utils import logging as transformers_logging
 
         from errata.packed import pack
@@ -128,14 +145,12 @@ class HF:
         (device,) = self._devices
         fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         dtype = getattr(torch, self.dtype) if self.dtype != "auto" else torch.bfloat16 if fast else torch.float32
-        with _naming(self.path):
-            model: Any = AutoModelForCausalLM.from_pretrained(self.weights.base, dtype=dtype)
-            if self._adapter is not None:
-                from peft import PeftModel
-
-                model = PeftModel.from_pretrained(model, self._adapter).merge_and_unload()
+        model = load_network(self.weights, dtype)
+        model.generation_config = GenerationConfig()  # greedy means greedy: no penalties of the model's own
+        if self._adapter is not None:
+            model = apply_adapter(model, self._adapter)
+            model.generation_config = GenerationConfig()
         self._model = model.to(device).eval()
-        self._model.generation_config = GenerationConfig()  # greedy means greedy: no penalties of the model's own
         pack(self._model)
         return self
 
@@ -154,7 +169,9 @@ class HF:
         self, ids: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()
     ) -> Iterator[tuple[int, Answer]]:
         """Like `answers`, from token ids as they are, without a chat template; on one device."""
-        context = self._context
+        from errata.model.decoding import context_of
+
+        context = context_of(self._model)
         fitting = [place for place, prompt in enumerate(ids) if context is None or len(prompt) < context]
         for place in sorted(set(range(len(ids))) - set(fitting)):
             yield place, Answer("", False, TOO_LONG)
@@ -170,12 +187,13 @@ class HF:
         from errata.model.decoding import decode, generate_plainly, supported
 
         ends = self._ends(stop) if stop else None
-        budget, pending = self.token_budget or self._affordable(), list(places)
+        generate, budget, pending = generate_plainly, 0, list(places)
+        if supported(self._model):
+            generate, budget = decode, self.token_budget or self._affordable()
         while pending:
             try:
                 waiting = [ids[place] for place in pending]
                 done: set[int] = set()
-                generate = decode if supported(self._model) else generate_plainly
                 for row in generate(self._model, waiting, max_new_tokens, self._stops, budget, ends):
                     done.add(pending[row.place])
                     yield row.tokens, pending[row.place], row.stopped
@@ -192,7 +210,7 @@ class HF:
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         prefill = self.tokenizer(prompt.prefill, add_special_tokens=False)["input_ids"] if prompt.prefill else []
-        return [*prompt_ids(self.tokenizer, prompt.user), *prefill]
+        return [*prompt_ids(self.tokenizer, prompt.user, self.system), *prefill]
 
     def _answer(self, tokens: list[int], stopped: bool, stop: Sequence[str]) -> Answer:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
@@ -208,11 +226,6 @@ class HF:
             return any(word in text for word in stop)
 
         return ends
-
-    @property
-    def _context(self) -> int | None:
-        context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        return context
 
     def _affordable(self) -> int:
         """Tokens whose keys and values take a share of the available memory (the system's file cache gives way)."""
@@ -252,6 +265,38 @@ class HF:
         extra = {self.tokenizer.convert_tokens_to_ids(token) for token in self.stop_tokens}
         return {end_token_id(self.tokenizer)} | ({self.tokenizer.eos_token_id} - {None}) | extra
 
+    def _setting_problems(self) -> list[str]:
+        """What is wrong with the settings by themselves."""
+        found = []
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            found.append(f"model.dtype is {self.dtype!r}: choose auto, float32, bfloat16 or float16")
+        if self.token_budget is not None and self.token_budget < 1:
+            found.append(
+                f"model.token_budget is {self.token_budget}: it must be at least 1, or null for a share of the memory"
+            )
+        if self.gguf is not None and _is_gguf(Path(self.path).expanduser()):
+            found.append(f"model.gguf is {self.gguf!r}, but model.path is a GGUF file already: leave one of them out")
+        if self.remote_code and self.weights.gguf is not None:
+            found.append("model.remote_code is true: a GGUF file brings no code; leave it out")
+        return found
+
+    def _template_problems(self) -> list[str]:
+        try:
+            if self.template is not None:
+                template_text(self.template)
+        except ChatTemplateError as error:
+            return [str(error)]
+        return []
+
+    def _reading_problems(self) -> list[str]:
+        """What the tokenizer and the architecture cannot do of what is asked; they are looked at only when it is asked."""
+        try:
+            if self.template is not None or self.system is not None or self.stop_tokens:
+                _ = self.tokenizer  # for its errors
+        except ConfigError as error:
+            return list(error.problems)
+        return self._stop_problems() + self._attention_problems()
+
     def _stop_problems(self) -> list[str]:
         if not self.stop_tokens:
             return []
@@ -261,6 +306,14 @@ class HF:
         return [
             f"model.stop_tokens: the tokenizer has no token {token!r}; its special ones are {special}" for token in lacking
         ]
+
+    def _attention_problems(self) -> list[str]:
+        """Whether the architecture can compute attention so, asked of a model without weights."""
+        if self.attention is None or self.weights.gguf is not None or self.remote_code:
+            return []
+        if self.attention.startswith("flash_attention") and not all(name.startswith("cuda") for name in self._devices):
+            return [f"model.attention is {self.attention!r}: it needs a GPU, and model.device is {self.device}"]
+        return attention_problems(self.weights.base, self.attention)
 
     @property
     def _adapter(self) -> str | None:
@@ -276,23 +329,13 @@ class HF:
         return Path(self.path).expanduser().exists()
 
 
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """A library's refusal to load something, as one message that names the model."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ConfigError([f"model {path} cannot be loaded: {' '.join(str(error).split())[:300]}"]) from error
+def _is_gguf(path: Path) -> bool:
+    return path.suffix == ".gguf" and path.is_file()
 
 
-def folder_problems(folder: Path) -> list[str]:
-    """What a model folder lacks."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    found = []
-    if "config.json" not in names:
-        found.append(f"model folder {folder}: no config.json; expected a folder as save_pretrained writes it")
-    elif not any(name.endswith((".safetensors", ".bin")) for name in names):
-        found.append(f"model folder {folder}: no weights (*.safetensors or *.bin) beside its config.json")
-    elif not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
-        found.append(f"model folder {folder}: no tokenizer (tokenizer.json or tokenizer.model)")
-    return found
+def _fingerprint_file(path: Path) -> str:
+    """Hash of a weight file's size, first and last MiB."""
+    with path.open("rb") as file:
+        content = file.read(1 << 20)
+        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        return digest([path.stat().st_size, digest(content + file.read())])

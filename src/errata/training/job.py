@@ -1,56 +1,113 @@
 """What a training process is told: the contents of FOLDER/training.yaml."""
 
-from dataclasses import dataclass, field, fields
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from errata.training.methods import METHODS, Method
+from errata.weights import Weights
+
+STRATEGIES = (
+    "auto", "one", "ddp", "fsdp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload",
+)  # fmt: skip
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
+SCHEDULES = ("cosine", "linear", "constant_with_warmup")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A resolved training job.
+    """A resolved training job. The fields that `Training` in `errata.config` has too are explained there.
 
     Attributes:
-        base, adapter: the weights to start from. An adapter is trained on, and keeps its own shape (`lora_*` is for new
-            ones); for full fine-tuning it is merged first.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        method: `lora` or `full`.
-        epochs: passes over the rows.
-        micro_batch_size: rows in one forward pass; times `accumulate`: rows in one update.
-        learning_rate, warmup_steps: peak of the cosine schedule, and updates of linear warm-up before it. A warm-up that
-            is longer than a tenth of the run is cut to that, and said.
-        betas, weight_decay, clip: AdamW's, and the largest gradient norm (0: no clipping).
-        precision: Lightning's name; `auto` takes `bf16-mixed` on a GPU that has it and `32-true` elsewhere.
-        checkpoint_every_steps: updates between checkpoints, from which a killed job continues exactly.
-        threads: CPU threads (None: torch's choice).
+        weights: what to start from. An adapter is trained on where the method is its own; full fine-tuning merges it first.
+        data: JSON Lines of rows, one of the forms that `errata.training.rows` reads.
+        dev: further rows on which the loss is measured (None: `dev_share` of `data`, if any).
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, or several: `cuda:0,cuda:1`.
+        cache: folder of tokenised data, shared by jobs (None: in the job's own folder).
     """
 
-    base: str
-    adapter: str | None
+    weights: Weights
+    data: str
+    dev: str | None
     device: str
-    method: str
     seed: int
+    method: Method
     epochs: int
+    batch_size: int
     micro_batch_size: int
-    accumulate: int
+    packing: bool
+    micro_tokens: int
+    group_by_length: bool
+    max_length: int
+    too_long: str
     learning_rate: float
+    schedule: str
     warmup_steps: int
+    warmup_too_long: str
     betas: tuple[float, float]
     weight_decay: float
     clip: float
+    bad_loss: str
+    spike: float | None
     precision: str
-    checkpoint_every_steps: int
-    threads: int | None
     gradient_checkpointing: bool
-    lora_r: int
-    lora_alpha: int
-    lora_dropout: float
-    lora_targets: tuple[str, ...] = field(default=("all-linear",))
+    strategy: str
+    devices: int | None
+    dev_share: float
+    dev_every_steps: int | None
+    patience: int | None
+    keep: str
+    checkpoint_every_steps: int
+    keep_checkpoints: int
+    threads: int | None
+    cache: str | None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Hashes of what a checkpoint belongs to: of the settings one by one, and of the data."""
+        free = ("device", "cache", "threads", "checkpoint_every_steps", "keep_checkpoints", "data", "dev", "weights")
+        values = {name: value for name, value in plain(self).items() if name not in free}
+        parts = {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
+        parts["model"] = weights_identity(self.weights)
+        parts["data"] = file_digest(Path(self.data))
+        if self.dev is not None:
+            parts["dev"] = file_digest(Path(self.dev))
+        return parts
+
+
+def plain(job: Job) -> dict[str, Any]:
+    """The job as plain values, for YAML."""
+    values = {field.name: getattr(job, field.name) for field in fields(Job)}
+    method = {"kind": type(job.method).__name__, **asdict(job.method)}  # type: ignore[call-overload]
+    return values | {"weights": asdict(job.weights), "method": method, "betas": list(job.betas)}
 
 
 def read_job(folder: Path) -> Job:
     """The job in a folder."""
     values = yaml.safe_load((folder / "training.yaml").read_text())
-    for name in ("betas", "lora_targets"):
-        values[name] = tuple(values[name])
+    method = values.pop("method")
+    values["method"] = METHODS[method.pop("kind")](**method)
+    values["weights"] = Weights(**values["weights"])
+    values["betas"] = tuple(values["betas"])
+    values["data"] = str(folder / values["data"])  # an absolute path stays as it is
     return Job(**{field.name: values[field.name] for field in fields(Job)})
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_identity(weights: Weights) -> str:
+    """What tells one model from another without reading its weights: the place and each file's size."""
+    parts = [json.dumps(asdict(weights), sort_keys=True)]
+    for place in (weights.base, weights.adapter):
+        folder = Path(place) if place is not None else None
+        if folder is not None and folder.is_dir():
+            parts += [f"{path.name} {path.stat().st_size}" for path in sorted(folder.iterdir()) if path.is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,150 +1,197 @@
-"""The Lightning module: causal language modelling on responses, AdamW, cosine with warm-up, exact resume."""
+"""The Lightning module: causal language modelling on responses, an update at a time, under any strategy."""
 
-import json
-import os
-import time
-from pathlib import Path
+import statistics
+from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from transformers import get_cosine_schedule_with_warmup
+from transformers import get_scheduler
 
+from errata.errors import TrainingError
 from errata.training.job import Job
-from errata.training.rows import IGNORED
+from errata.training.loss import response_loss
+from errata.training.plan import Update
+from errata.training.strategies import before_pass, engine, shard
+
+_COUNTERS = ("updates_done", "skipped", "dev")
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class FineTuning(pl.LightningModule):
     """Trains what requires gradients in `model` (all of it, or an adapter).
 
+    One Lightning batch is one update: its forward passes, which `plan` has laid out, are run here, so that an update is the
+    same under every strategy. The loss is the mean over all trained tokens of the update, on all ranks together.
+    Differs from the source (mean over each micro-batch, padding included): rows count by their trained tokens.
+
     Args:
         model: a transformers causal language model, maybe wrapped by PEFT.
         job: the settings.
         steps: updates in the whole run.
+        warmup_steps: updates of linear warm-up among them.
+        fused: whether the loss may go past the model's own head (not where parameters are sharded).
     """
 
-    def __init__(self, model: torch.nn.Module, job: Job, steps: int) -> None:
+    def __init__(self, model: Any, job: Job, steps: int, warmup_steps: int, fused: bool) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.model = model
         self.job = job
         self.steps = steps
-        self.warmup_steps = min(job.warmup_steps, steps // 10)
+        self.warmup_steps = warmup_steps
+        self.fused = fused
+        self.updates_done = 0
+        self.skipped = 0
+        self.norm = 0.0
+        self.loss = 0.0
+        self.dev: dict[int, float] = {}
+        self._usual: deque[float] = deque(maxlen=20)
+        self._sharded = False
 
-    def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        """Loss of a micro-batch, weighted so that an update takes the mean over all its trained tokens.
+    def progress(self) -> dict[str, Any]:
+        """How far it is, for a checkpoint: counters, and what AdaLoRA knows of the importance of its ranks."""
+        found = {name: getattr(self, name) for name in _COUNTERS} | {"usual": list(self._usual)}
+        allocator = self._allocator()
+        if allocator is not None:
+            found["importance"] = {name: getattr(allocator, name) for name in _IMPORTANCE}
+            found["rank_pattern"] = self.model.peft_config["default"].rank_pattern
+        return found
 
-        Differs from the source (mean over each micro-batch, padding included): rows count by their trained tokens, and
-        accumulating over k micro-batches equals one batch k times the size.
+    def load_progress(self, found: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name in _COUNTERS:
+            setattr(self, name, found[name])
+        self._usual.extend(found["usual"])
+        allocator = self._allocator()
+        if allocator is not None:
+            for name, value in found["importance"].items():
+                setattr(allocator, name, {key: tensor.to(self.device) for key, tensor in value.items()})
+            self.model.peft_config["default"].rank_pattern = found["rank_pattern"]
+
+    def _allocator(self) -> Any:
+        return getattr(getattr(self.model, "base_model", None), "rankallocator", None)
+
+    def configure_model(self) -> None:
+        """Share the weights out, where the strategy is FSDP."""
+        mesh = self.device_mesh
+        if mesh is not None and not self._sharded:
+            shard(self.model, mesh["data_parallel"])
+            self._sharded = True
+
+    def transfer_batch_to_device(self, batch: Update, device: torch.device, dataloader_idx: int) -> Update:
+        """An update's tensors on the device."""
+        passes = [
+            {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in one.items()}
+            for one in batch.passes
+        ]
+        return Update(passes, batch.trained_tokens, batch.tokens, batch.padded_tokens, batch.own_tokens)
+
+    def training_step(self, batch: Update, index: int) -> None:
+        """One update.
+
+        Raises:
+            TrainingError: a loss that is not finite or has jumped, where `bad_loss` is stop.
         """
-        logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        total = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        loss: torch.Tensor = total / batch["update_tokens"] * self.job.accumulate  # Lightning divides by it again
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {float(loss)}: lower training.learning_rate, or train in 32-true")
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        optimizer: Any = self.optimizers()
+        ranks = self.trainer.world_size
+        mine = torch.zeros((), device=self.device)
+        for number, one in enumerate(batch.passes):
+            with before_pass(self.trainer, last=number == len(batch.passes) - 1):
+                total = self.token_loss(one)
+                self.manual_backward((total + self.penalty()) * ranks / batch.trained_tokens)
+            mine += total.detach()
+        self.loss = float(self.trainer.strategy.reduce(mine, reduce_op="sum") if ranks > 1 else mine) / batch.trained_tokens
+        if self._is_good(self.loss):
+            optimizer.step()
+            self._after_step()
+        else:
+            self.skipped += 1
+        if engine(self.trainer) is None:
+            optimizer.zero_grad(set_to_none=True)
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
+        self.updates_done += 1
+
+    def token_loss(self, one: dict[str, Any]) -> torch.Tensor:
+        """Sum of the losses of a forward pass's trained tokens; () float32."""
+        inputs = {name: value for name, value in one.items() if name not in ("positions", "targets")}
+        return response_loss(self.model, inputs, one["positions"], one["targets"], fused=self.fused)
+
+    def penalty(self) -> Any:
+        """What the method adds to the loss (0 for most): AdaLoRA keeps its factors orthogonal."""
+        config = getattr(self.model, "peft_config", {}).get("default")
+        weight = getattr(config, "orth_reg_weight", 0.0)
+        if not weight:
+            return 0.0
+        parts = [
+            torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device))
+            for name, value in self.model.named_parameters()
+            if ("lora_A" in name or "lora_B" in name) and value.requires_grad
+            for gram in [value @ value.T if "lora_A" in name else value.T @ value]
+        ]
+        return weight * torch.stack(parts).mean()
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """The gradient norm, and clipping by it; DeepSpeed does both itself."""
+        if engine(self.trainer) is not None:
+            return
+        gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        if self.job.clip and self.norm > self.job.clip:
+            for gradient in gradients:
+                gradient.mul_(self.job.clip / (self.norm + 1e-6))
 
     def configure_optimizers(self) -> Any:
-        """AdamW on the trained parameters; cosine to zero after a linear warm-up, one step an update."""
+        """AdamW on the trained parameters; a schedule with linear warm-up, one step an update."""
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
             trained, lr=self.job.learning_rate, betas=self.job.betas, weight_decay=self.job.weight_decay
         )
-        schedule = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.steps)
+        schedule = get_scheduler(self.job.schedule, optimizer, self.warmup_steps, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _after_step(self) -> None:
+        found = engine(self.trainer)
+        if found is not None:
+            norm = found.get_global_grad_norm()
+            self.norm = float(norm) if norm is not None else 0.0
+        if self._allocator() is not None:  # AdaLoRA
+            self.model.base_model.update_and_allocate(self.updates_done + 1)
 
-class Checkpoints(pl.Callback):
-    """Saves all that an exact continuation needs (trained weights, optimizer, schedule, RNG, place) in one atomic step."""
+    def _is_good(self, loss: float) -> bool:
+        """Whether an update may be made of it; what is usual is the median of the last 20 updates."""
+        finite = torch.isfinite(torch.tensor(loss))
+        usual = statistics.median(self._usual) if len(self._usual) >= 5 else None
+        jumped = self.job.spike is not None and usual is not None and loss > self.job.spike * usual
+        if finite and not jumped:
+            self._usual.append(loss)
+            return True
+        if self.job.bad_loss == "skip":
+            return False
+        what = (
+            f"the loss jumped to {loss:.4g} at update {self.updates_done + 1}; it was {usual:.4g}"
+            if finite
+            else f"the loss is {loss} at update {self.updates_done + 1}"
+        )
+        raise TrainingError(
+            f"{what}: lower training.learning_rate or clip, train in 32-true, or leave such updates out "
+            "(training.bad_loss=skip)"
+        )
 
-    def __init__(self, path: Path, every: int, batches_done: int) -> None:
-        self.path = path
-        self.every = every
-        self.batches_done = batches_done
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Continue from the checkpoint, where there is one; `restore_weights` has seen to the weights."""
-        if not self.path.exists():
-            return
-        state = torch.load(self.path, map_location=module.device, weights_only=True)
-        trainer.optimizers[0].load_state_dict(state["optimizer"])
-        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"].cpu())
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Save behind every so many updates."""
-        self.batches_done += 1
-        accumulate = trainer.accumulate_grad_batches
-        if self.batches_done % (accumulate * self.every):
-            return
-        state = {
-            "weights": {name: parameter.detach() for name, parameter in _trained(module)},
-            "optimizer": trainer.optimizers[0].state_dict(),
-            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            "rng": torch.get_rng_state(),
-            "batches_done": self.batches_done,
-        }
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
-
-
-class Metrics(pl.Callback):
-    """One line an update to metrics.jsonl: loss, learning rate, gradient norm, tokens/s (all and trained)."""
-
-    def __init__(self, path: Path, updates_done: int) -> None:
-        self.path = path
-        lines = path.read_bytes().split(b"\n")[:updates_done] if path.exists() else []
-        path.write_bytes(b"".join(line + b"\n" for line in lines))
-        self.update = updates_done
-        self._loss, self._tokens, self._trained, self._start = 0.0, 0, 0, time.monotonic()
-        self._norm = 0.0
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Any) -> None:
-        """Take the gradient norm before it is clipped."""
-        gradients = [parameter.grad for _, parameter in _trained(module) if parameter.grad is not None]
-        self._norm = float(torch.nn.utils.get_total_norm(gradients))
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Gather over an update; write a line when it is complete."""
-        self._loss += float(outputs["loss"])
-        self._tokens += int(batch["attention_mask"].sum())
-        self._trained += int((batch["labels"] != IGNORED).sum())
-        if (index + 1) % trainer.accumulate_grad_batches and index + 1 < trainer.num_training_batches:
-            return
-        self.update += 1
-        seconds = time.monotonic() - self._start
-        line = {
-            "update": self.update,
-            "loss": self._loss,
-            "learning_rate": trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0],
-            "gradient_norm": self._norm,
-            "tokens_per_s": round(self._tokens / seconds, 1),
-            "trained_tokens_per_s": round(self._trained / seconds, 1),
-            "tokens": self._tokens,
-        }
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        self._loss, self._tokens, self._trained, self._start = 0.0, 0, 0, time.monotonic()
-
-
-def restore_weights(module: pl.LightningModule, checkpoint: Path) -> None:
-    """Put a checkpoint's trained weights into the module, where there is a checkpoint."""
-    if not checkpoint.exists():
-        return
-    trained = dict(_trained(module))
-    for name, value in torch.load(checkpoint, map_location="cpu", weights_only=True)["weights"].items():
-        trained[name].data.copy_(value)
-
-
-def _trained(module: pl.LightningModule) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    @torch.no_grad()
+    def dev_loss(self, updates: Any) -> float:
+        """Mean loss over the trained tokens of held-out rows, on all ranks together."""
+        self.model.eval()
+        total, tokens = torch.zeros((), device=self.device), 0
+        for update in updates:
+            moved = self.transfer_batch_to_device(update, self.device, 0)
+            for one in moved.passes:
+                with self.trainer.precision_plugin.forward_context() if self.trainer else nullcontext():
+                    total += self.token_loss(one)
+            tokens += update.trained_tokens
+        self.model.train()
+        ranks = self.trainer.world_size
+        return float(self.trainer.strategy.reduce(total, reduce_op="sum") if ranks > 1 else total) / tokens

@@ -1,0 +1,320 @@
+"""Ways to fine-tune: all weights, or a few new ones beside them (PEFT). One class a way; `conf/training` names them.
+
+Counts of trained parameters on BLOOM-7B's shape are those of Alpaca-CoT's Table 4 (tests/training/test_methods.py).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from errata.errors import ConfigError
+
+
+class Method(Protocol):
+    """A way to fine-tune; cheap to make, and a dataclass of plain values."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are trained, so that a whole model is left instead of an adapter."""
+        ...
+
+    def problems(self) -> list[str]:
+        """Values that cannot be."""
+        ...
+
+    def loading(self) -> dict[str, Any]:
+        """How the base model has to be loaded: further arguments for `load_network`."""
+        ...
+
+    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
+        """The model with what is trained, everything else frozen; `steps` updates are ahead."""
+        ...
+
+
+class Adapter:
+    """What the PEFT methods share: a new adapter from `config`, or the given one, trained on."""
+
+    whole = False
+
+    def problems(self) -> list[str]:
+        """Counts below one."""
+        return [
+            f"training.method.{name} is {value}: it must be at least 1"
+            for name, value in vars(self).items()
+            if isinstance(value, int) and not isinstance(value, bool) and name != "tinit" and value < 1
+        ]
+
+    def loading(self) -> dict[str, Any]:
+        """As any model is loaded."""
+        return {}
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's configuration."""
+        raise NotImplementedError
+
+    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
+        """The model with an adapter.
+
+        Raises:
+            ConfigError: the targets match no layer, or the given adapter is of another kind or shape.
+        """
+        from peft import PeftModel, get_peft_model
+
+        ours = self.config(model, steps)
+        if weights.adapter is None:
+            try:
+                return get_peft_model(model, ours)
+            except ValueError as error:
+                raise ConfigError([f"training.method: {' '.join(str(error).split())[:300]}"]) from error
+        found = PeftModel.from_pretrained(model, weights.adapter, is_trainable=True)
+        theirs = found.peft_config["default"]
+        for name in ("peft_type", "r", "lora_alpha", "use_dora", "num_virtual_tokens", "encoder_hidden_size"):
+            one, other = getattr(ours, name, None), getattr(theirs, name, None)
+            if one != other:
+                raise ConfigError(
+                    [
+                        f"the adapter {weights.adapter} has {name}={_name(other)}, training.method asks for {_name(one)}: "
+                        "an adapter keeps its shape. Set the method to it, start anew (policy=restart), or merge it first "
+                        "(errata export)"
+                    ]
+                )
+        return found
+
+
+@dataclass
+class Full:
+    """All weights are trained."""
+
+    whole = True
+
+    def problems(self) -> list[str]:
+        """None."""
+        return []
+
+    def loading(self) -> dict[str, Any]:
+        """As any model is loaded."""
+        return {}
+
+    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
+        """The model itself, an adapter merged into it first."""
+        if weights.adapter is not None:
+            from errata.weights import apply_adapter
+
+            model = apply_adapter(model, weights.adapter)
+            if hasattr(model, "peft_config"):
+                raise ConfigError([f"the adapter {weights.adapter} cannot be merged: go on with its own method"])
+        model.requires_grad_(True)
+        return model
+
+
+@dataclass
+class Lora(Adapter):
+    """LoRA (arXiv 2106.09685); with `dora` DoRA (2402.09353), with `bits` QLoRA (2305.14314).
+
+    Attributes:
+        r, alpha, dropout: rank, scale (over r) and dropout of the update.
+        targets: names of linear layers; `all-linear`: all but the head; `auto`: those that the architecture is known for.
+        dora: learn the weight's magnitude and direction apart.
+        bits: hold the frozen weights in 4 (NF4, doubly quantised) or 8 bits, by bitsandbytes.
+    """
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=lambda: ["all-linear"])
+    dora: bool = False
+    bits: int | None = None
+
+    def problems(self) -> list[str]:
+        """Values out of range, and a library that is not there."""
+        found = super().problems() + _share("dropout", self.dropout)
+        if not self.targets:
+            found.append("training.method.targets is empty: name layers, all-linear or auto")
+        if self.bits is not None:
+            if self.bits not in (4, 8):
+                found.append(f"training.method.bits is {self.bits}: choose 4, 8 or null")
+            try:
+                import bitsandbytes  # noqa: F401
+            except ImportError:
+                found.append("training.method.bits needs the library bitsandbytes: pip install 'errata[qlora]'")
+        return found
+
+    def loading(self) -> dict[str, Any]:
+        """Quantised, where `bits` says so."""
+        if self.bits is None:
+            return {}
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        fast = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        if self.bits == 8:
+            return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+        return {
+            "quantization_config": BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16 if fast else torch.float32,
+            )
+        }
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's LoraConfig."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=_targets(self.targets, model),
+            use_dora=self.dora,
+            task_type="CAUSAL_LM",
+        )
+
+    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
+        """The model with LoRA; a quantised one is made ready for training first."""
+        if self.bits is not None:
+            from peft import prepare_model_for_kbit_training
+
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        return super().wrapped(model, weights, steps)
+
+
+@dataclass
+class AdaLora(Adapter):
+    """AdaLoRA (arXiv 2303.10512): ranks are pruned from `init_r` to `target_r` on average, where they matter least.
+
+    Differs from Alpaca-CoT, whose training never calls the allocation (its adapters keep the initial rank throughout).
+
+    Attributes:
+        init_r, target_r: rank of each layer at the start, and the mean rank at the end.
+        tinit, tfinal, delta_t: updates before pruning begins; updates at the end with fixed ranks; updates between two
+            prunings. `tinit + tfinal` must leave updates for pruning; the default shares are a tenth and three tenths.
+        beta1, beta2: smoothing of the importance and of its uncertainty.
+        orthogonal: weight of the penalty that keeps the two factors orthogonal.
+    """
+
+    init_r: int = 12
+    target_r: int = 8
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: list[str] = field(default_factory=lambda: ["all-linear"])
+    tinit: int | None = None
+    tfinal: int | None = None
+    delta_t: int = 10
+    beta1: float = 0.85
+    beta2: float = 0.85
+    orthogonal: float = 0.5
+
+    def problems(self) -> list[str]:
+        """Values out of range."""
+        found = super().problems() + _share("dropout", self.dropout) + _share("beta1", self.beta1)
+        found += _share("beta2", self.beta2)
+        if self.target_r > self.init_r:
+            found.append(f"training.method.target_r is {self.target_r}: it cannot be above init_r ({self.init_r})")
+        return found
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's AdaLoraConfig, its schedule fitted to the number of updates."""
+        from peft import AdaLoraConfig
+
+        tinit = steps // 10 if self.tinit is None else self.tinit
+        tfinal = 3 * steps // 10 if self.tfinal is None else self.tfinal
+        if tinit + tfinal >= steps:
+            raise ConfigError(
+                [
+                    f"training.method: tinit {tinit} + tfinal {tfinal} leave none of the {steps} updates for pruning: lower "
+                    "them, or train longer"
+                ]
+            )
+        return AdaLoraConfig(
+            init_r=self.init_r,
+            target_r=self.target_r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=_targets(self.targets, model),
+            tinit=tinit,
+            tfinal=tfinal,
+            deltaT=self.delta_t,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            orth_reg_weight=self.orthogonal,
+            total_step=max(steps, 1),
+            task_type="CAUSAL_LM",
+        )
+
+    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
+        """The model with a new adapter; a pruned one cannot be gone on with."""
+        if weights.adapter is not None:
+            raise ConfigError(["AdaLoRA cannot go on with an adapter: start each iteration anew (policy=restart)"])
+        return super().wrapped(model, weights, steps)
+
+
+@dataclass
+class Prompt(Adapter):
+    """Prompt tuning (arXiv 2104.08691): `virtual_tokens` learnt embeddings before the prompt."""
+
+    virtual_tokens: int = 20
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's PromptTuningConfig."""
+        from peft import PromptTuningConfig
+
+        return PromptTuningConfig(num_virtual_tokens=self.virtual_tokens, task_type="CAUSAL_LM")
+
+
+@dataclass
+class PTuning(Adapter):
+    """P-tuning (arXiv 2103.10385): the virtual tokens come out of a small network with `hidden` units."""
+
+    virtual_tokens: int = 20
+    hidden: int = 128
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's PromptEncoderConfig."""
+        from peft import PromptEncoderConfig
+
+        return PromptEncoderConfig(
+            num_virtual_tokens=self.virtual_tokens, encoder_hidden_size=self.hidden, task_type="CAUSAL_LM"
+        )
+
+
+@dataclass
+class Prefix(Adapter):
+    """Prefix tuning (arXiv 2101.00190): learnt keys and values in each layer, through a projection of `hidden` units."""
+
+    virtual_tokens: int = 20
+    hidden: int = 128
+    projection: bool = True
+
+    def config(self, model: Any, steps: int) -> Any:
+        """PEFT's PrefixTuningConfig."""
+        from peft import PrefixTuningConfig
+
+        return PrefixTuningConfig(
+            num_virtual_tokens=self.virtual_tokens,
+            encoder_hidden_size=self.hidden,
+            prefix_projection=self.projection,
+            task_type="CAUSAL_LM",
+        )
+
+
+METHODS: dict[str, type] = {kind.__name__: kind for kind in (Full, Lora, AdaLora, Prompt, PTuning, Prefix)}
+
+
+def trained_parameters(model: Any) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _targets(targets: list[str], model: Any) -> Any:
+    from errata.weights import lora_targets
+
+    return "all-linear" if targets == ["all-linear"] else lora_targets(model, targets)
+
+
+def _share(name: str, value: float) -> list[str]:
+    return [] if 0 <= value < 1 else [f"training.method.{name} is {value}: choose a share from 0 to 1"]
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "value", value))
