@@ -87,7 +87,7 @@ async def noted_reply(self, call):
 
 def watch_training():
     while True:
-        if any(path.as_posix().endswith(f"{stage}/checkpoint.pt") for path in Path().rglob("checkpoint.pt")):
+        if any(Path().glob(f"outputs/*/{stage}/checkpoints/update_*[0-9]/state.json")):
             die()
         time.sleep(0.005)
 

@@ -50,7 +50,7 @@ def test_dry_run_of_the_others(command, pairs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["improve", "evaluate", "train", "report", "why", "dry_run=true"]),
+        (["--help"], ["improve", "evaluate", "train", "report", "why", "export", "chat", "dry_run=true"]),
         (["--version"], ["errata"]),
         (
             ["improve", "--help"],
@@ -80,7 +80,7 @@ def test_help_teaches(arguments, words, capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("errata ", {"improve", "evaluate", "train", "report", "why"}),
+        ("errata ", {"improve", "evaluate", "train", "report", "why", "export", "chat"}),
         ("errata im", {"improve"}),
         ("errata improve strategy=", {"strategy=le", "strategy=le_informed"}),
         ("errata improve experiments=", {"experiments=demo"}),

@@ -24,6 +24,7 @@ NEEDS = {
     ("model", "recorded"): ["model.path=answers.jsonl"],
     ("model", "endpoint"): ["model.model=m"],
     ("tracking", "wandb"): [],
+    **{("training", name): ["policy=restart"] for name in ("adalora", "prompt", "p_tuning", "prefix")},
     ("dataset", "bbh"): ["dataset.bbh.shots=0"],
     ("dataset", "lm_eval"): ["dataset.lm_eval.limit=5"],
 }

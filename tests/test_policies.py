@@ -64,11 +64,11 @@ def knows_more(age, question):
 def loop(tmp_path, monkeypatch):
     """A function that runs the loop with settings, and gives the run folder."""
 
-    def train(folder):
+    def train(folder, launch, heard):
         job = yaml.safe_load((folder / "training.yaml").read_text())
         rows = (folder / "train.jsonl").read_text().count("\n")
         (folder / "model").mkdir()
-        (folder / "model" / "config.json").write_text(json.dumps(job["base"]))
+        (folder / "model" / "config.json").write_text(json.dumps(job["weights"]["base"]))
         summary = {"rows": rows, "steps": 1, "tokens": 1, "tokens_per_s": 1.0, "first_loss": 2.0, "last_loss": 1.0}
         (folder / "summary.json").write_text(json.dumps(summary))
 
@@ -95,7 +95,7 @@ def requests(folder, iteration=1):
 
 def bases(folder):
     jobs = sorted(folder.glob("iteration_*/train/training.yaml"))
-    return [yaml.safe_load(job.read_text())["base"] for job in jobs]
+    return [yaml.safe_load(job.read_text())["weights"]["base"] for job in jobs]
 
 
 def test_an_iteration_starts_from_the_last_student_or_from_the_first(loop):

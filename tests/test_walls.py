@@ -17,13 +17,14 @@ GROUND = {
     "sandbox",
     "cases",
     "packed",
+    "trained",
 }
 PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "retrieval", "allocation", "tracking"}
 MAY_IMPORT = {
     "stage": GROUND | PROTOCOLS,
     "splits": GROUND | PROTOCOLS | {"setup"},
     "improve": GROUND | PROTOCOLS | {"stage", "setup", "splits"},
-    "config": GROUND | {"tracking"},
+    "config": GROUND | {"tracking", "training"},
     "setup": GROUND | PROTOCOLS | {"config"},
     "report": GROUND,
     "training": {"chat", "weights", "errors"},
@@ -33,10 +34,15 @@ MAY_IMPORT = {
     "sandbox": {"errors", "sandbox_channel", "sandbox_child"},
     "sandbox_child": {"sandbox_channel", "sandbox_walls"},
     "plan": GROUND | PROTOCOLS | {"setup", "improve", "splits", "stage"},
-    "command": GROUND | PROTOCOLS | {"setup", "improve", "plan", "report", "stage"},
+    "command": GROUND | PROTOCOLS | {"setup", "improve", "plan", "report", "stage", "training"},
     "ledger_tools": GROUND,
     "ledger_command": GROUND | {"ledger_tools"},
-    "cli": GROUND | {"config", "setup", "command", "report", "ledger_command"},
+    "export": GROUND | {"report"},
+    "hub": {"errors"},
+    "export_command": GROUND | {"export", "hub"},
+    "conversation": GROUND | {"model"},
+    "chat_command": GROUND | {"model", "conversation"},
+    "cli": GROUND | {"config", "setup", "command", "report", "ledger_command", "export_command", "chat_command"},
 }
 EXCEPTIONS = {
     ("instructor/tutor", "dataset"),  # it plays a teacher of `arithmetic`

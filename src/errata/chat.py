@@ -7,6 +7,7 @@ instruction is about (Alpaca): a template that knows no such thing gets it as a 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -45,6 +46,12 @@ def end_token_id(tokenizer: Any) -> int:
     Raises:
         ChatTemplateError: there is no chat template, or no special token behind the turn.
     """
+    return _end(tokenizer, tokenizer.chat_template)
+
+
+@lru_cache(maxsize=8)
+def _end(tokenizer: Any, template: str | None) -> int:
+    """Asked for each row; the answer depends on the tokenizer and its template alone."""
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _MARK}]
     _, found, tail = _render(tokenizer, messages).rpartition(_MARK)
     if not found:
@@ -88,7 +95,8 @@ def conversation_ids(
     for place, message in enumerate(given):
         if message["role"] != "assistant":
             continue
-        opened = _render(tokenizer, marked[:place], opening=True)
+        alone = not ids and place + 1 == len(given)  # one question and its answer, which is what most rows are
+        opened = "" if alone else _render(tokenizer, marked[:place], opening=True)
         if not ids:
             ids = _rendered_ids(tokenizer, given[:place])
         else:

@@ -1,6 +1,7 @@
 """The command line: `errata COMMAND`. The only module that sees Hydra's composed config.
 
-`improve`, `evaluate` and `train` take Hydra overrides; the others read what is stored and load no model.
+`improve`, `evaluate` and `train` take Hydra overrides; the others read what is stored. Of these only `export` and `chat`
+load a model.
 """
 
 import argparse
@@ -26,13 +27,15 @@ _HELP = """\
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
   errata report   RUN...              tables and plots again, from stored runs; several are compared
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
+  errata export   RUN                 a folder for others: merged model, training set, their cards; or to the hub
+  errata chat     MODEL               talk with a model, a run's student or an export in the terminal
   errata ledger   show|verify|...     every reply ever paid for: show, verify and repair, export, merge, prune
 
 `errata COMMAND --help` shows a command's options, with examples. Begin with `errata improve dry_run=true`.
 Tab completion in bash: eval "$(errata -sc install=bash)"
 """
 _CONFIGURED = ("improve", "evaluate", "train")
-_COMMANDS = (*_CONFIGURED, "report", "why", "ledger")
+_COMMANDS = (*_CONFIGURED, "report", "why", "export", "chat", "ledger")
 
 
 def main() -> None:
@@ -66,6 +69,14 @@ def _dispatch(arguments: Sequence[str]) -> int:
         from errata.ledger_command import run
 
         return run(arguments[1:])
+    if command == "export":
+        from errata.export_command import run
+
+        return run(arguments[1:])
+    if command == "chat":
+        from errata.chat_command import run
+
+        return run(arguments[1:])
     near = difflib.get_close_matches(command, _COMMANDS, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ErrataError(f"there is no command {command!r}.{hint} There are: {', '.join(_COMMANDS)}")
@@ -85,6 +96,7 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to us instead of being printed with a trace
 
     failures: list[ErrataError] = []
+    here = os.getpid()
 
     def task(config: DictConfig) -> None:
         from errata import command as commands
@@ -95,6 +107,8 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
         try:
             getattr(commands, command)(check(command, config))
         except ErrataError as error:  # a sweep goes on with its other cells
+            if os.getpid() != here:  # submitit, joblib: the launcher carries it home
+                raise ErrataError(str(error)) from None
             failures.append(error)
 
     sys.argv = [f"errata {command}", *arguments]

@@ -218,6 +218,12 @@ def _improve_problems(
                 "this model can only be asked, not trained: with iterations=1 errata improve goes as far as the training "
                 "set; for more, take one whose weights are at hand (model=hf)"
             )
+        method = settings.training.method
+        if settings.iterations > 1 and settings.policy.start == "last" and method is not None and not method.goes_on:
+            found.append(
+                f"training.method {type(method).__name__} cannot train an adapter of its own further: start each iteration "
+                "anew (policy=restart), or take lora or full"
+            )
         found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
         found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]
         if "dev" in settings.errors.splits and settings.policy.patience is not None:

@@ -127,7 +127,7 @@ def apply_adapter(network: Any, folder: str) -> Any:
 def matching_layers(network: Any) -> dict[str, int]:
     """How many linear layers of each name there are; the output head is none of them."""
     found: dict[str, int] = {}
-    for path in _linear_layers(network):
+    for path in linear_layers(network):
         name = path.rpartition(".")[2]
         found[name] = found.get(name, 0) + 1
     return found
@@ -143,7 +143,7 @@ def lora_targets(network: Any, wanted: Sequence[str] = ("auto",)) -> list[str]:
     Raises:
         ConfigError: a name matches no linear layer; lists what there is.
     """
-    paths = _linear_layers(network)
+    paths = linear_layers(network)
     there = matching_layers(network)
     listed = ", ".join(f"{name} ({count})" for name, count in sorted(there.items()))
     if list(wanted) == ["all-linear"]:
@@ -207,7 +207,8 @@ def _template(tokenizer: Any, template: str) -> str:
     return text if begins or "begin: as the tokenizer" not in head else text.replace(_BOS, "")
 
 
-def _linear_layers(network: Any) -> list[str]:
+def linear_layers(network: Any) -> list[str]:
+    """Paths of the linear layers, without the output head."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 

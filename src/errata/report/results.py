@@ -71,6 +71,13 @@ def scores(attempts: Sequence[Attempt]) -> dict[str, float]:
     return {attempt.id: attempt.value for attempt in attempts}
 
 
+def best_by_dev(results: dict[str, Any]) -> int | None:
+    """The iteration that is best by dev (0: the start), the first of those that are; None where dev was not measured."""
+    if not results["dev"]:
+        return None
+    return int(max(results["dev"], key=lambda part: (part["accuracy"], -part["iteration"]))["iteration"])
+
+
 def last_scores(run: Path) -> dict[str, dict[str, float]]:
     """Each dataset's scores after the run's last iteration.
 

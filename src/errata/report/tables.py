@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errata.report.results import ALL
+from errata.report.results import ALL, best_by_dev
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,8 @@ def chosen_line(results: dict[str, Any]) -> str:
     """The iteration that is best by dev, where dev is measured; the test split plays no part in the choice."""
     if not results["dev"]:
         return ""
-    best = max(results["dev"], key=lambda part: (part["accuracy"], -part["iteration"]))
     scores = ", ".join(f"{part['iteration'] or 'start'} {percent(part['accuracy'])} %" for part in results["dev"])
-    return f"chosen by dev: iteration {best['iteration']} ({scores})"
+    return f"chosen by dev: iteration {best_by_dev(results)} ({scores})"
 
 
 def training_table(results: dict[str, Any]) -> list[TextTable]:

@@ -74,12 +74,6 @@ def prepare(folder: Path, model: Model, rows: Sequence[Example] | Path, settings
     write_atomically(folder / "training.yaml", yaml.safe_dump(job, sort_keys=False).encode())
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """One entry an update, as the training process wrote them."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def job_settings(training: Any, seed: int, dev: str | None = None, cache: str | None = None) -> dict[str, Any]:
     """The training config as plain values for training.yaml."""
     method = {"kind": type(training.method).__name__, **asdict(training.method)}
@@ -88,8 +82,8 @@ def job_settings(training: Any, seed: int, dev: str | None = None, cache: str | 
 
 def commands(folder: Path, launch: Sequence[str]) -> list[str]:
     """The words that start a job."""
-    words = [word if word != "torchrun" else f"{sys.executable} -m torch.distributed.run" for word in launch]
-    launched = [part for word in words for part in word.split(" ")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    launched = [part for word in launch for part in (torchrun if word == "torchrun" else [word])]
     python = [] if "torchrun" in launch else [sys.executable]
     return [*launched, *python, "-m", "errata.training", str(folder)]
 
@@ -132,8 +126,10 @@ def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], 
         listener.join()
     if words:
         write_atomically(folder / "training.log", ("\n".join(words) + "\n").encode())
+    if code and (complaint := _complaint(folder)) is not None:
+        raise TrainingError(f"training in {folder}: {complaint}")
     if code:
-        tail = _complaint(folder) or "\n".join(line for line in words if line.strip())[-2000:]
+        tail = "\n".join(line for line in words if line.strip())[-2000:]
         raise TrainingError(f"training in {folder} ended with code {code}; run the command again to continue it.\n{tail}")
 
 
@@ -143,16 +139,18 @@ def _complaint(folder: Path) -> str | None:
 
 
 def _listen(path: Path, heard: Callable[[dict[str, Any]], Any], ended: threading.Event) -> None:
-    """Pass on each line of the metrics once, as it appears; a job that goes on passes on those that are new."""
-    told = len(read_metrics(path.parent))
+    """Pass on each line of the metrics once, as it appears; of a job that goes on those that are new."""
+    place = path.stat().st_size if path.exists() else 0
     while True:
         last = ended.wait(0.5)
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        told = min(told, len(lines))  # a job that goes on makes its last updates again
-        for line in lines[told:]:
-            if not line.endswith("\n"):
-                break
-            heard(json.loads(line))
-            told += 1
+        if path.exists():
+            place = min(place, path.stat().st_size)  # a job that goes on makes its last updates again
+            with path.open("rb") as file:
+                file.seek(place)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    heard(json.loads(line))
+                    place += len(line)
         if last:
             return

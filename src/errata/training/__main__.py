@@ -52,7 +52,7 @@ def die_with_parent() -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    for noisy in ("pytorch_lightning", "lightning", "transformers", "DeepSpeed", "torch.distributed"):
+    for noisy in ("pytorch_lightning", "lightning", "transformers", "DeepSpeed", "torch.distributed", "bitsandbytes"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     place = Path(sys.argv[1])

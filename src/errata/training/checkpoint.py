@@ -36,7 +36,6 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every: int, keep: int, identity: dict[str, str], layout: str) -> None:
         self.folder, self.every, self.keep = folder, every, keep
         self.identity, self.layout = identity, layout
-        self.extra: dict[str, Any] = {}
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint, once it is seen to belong to this job.
@@ -44,20 +43,20 @@ class Checkpoints(pl.Callback):
         Raises:
             TrainingError: it was made with another model, other data or another setting; the message names it.
         """
-        there = sorted(self.folder.glob("update_*/state.json"), key=lambda path: int(path.parent.name.partition("_")[2]))
+        there = self._complete()
         if not there:
             return None
-        state = json.loads(there[-1].read_text())
+        state = json.loads((there[-1] / "state.json").read_text())
         theirs = state["identity"]
         names = sorted(name for name in {*theirs, *self.identity} if theirs.get(name) != self.identity.get(name))
         if state["layout"] != self.layout:
             names.append(f"strategy and ranks ({state['layout']} then, {self.layout} now)")
         if names:
             raise TrainingError(
-                f"{there[-1].parent} is a checkpoint of another job; it differs in: {', '.join(map(_told, names))}. "
+                f"{there[-1]} is a checkpoint of another job; it differs in: {', '.join(map(_told, names))}. "
                 f"Undo that, or remove {self.folder} to begin anew"
             )
-        return there[-1].parent
+        return there[-1]
 
     @staticmethod
     def updates_done(place: Path | None) -> int:
@@ -82,6 +81,7 @@ class Checkpoints(pl.Callback):
                     trained[name].copy_(value)
             trainer.optimizers[0].load_state_dict(state["optimizer"])
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
+        trainer.precision_plugin.load_state_dict(state["precision"])
         module.load_progress(state["module"])
         mine = torch.load(place / f"rank_{trainer.global_rank}.pt", map_location="cpu", weights_only=True)
         _set_random(mine["random"])
@@ -101,6 +101,7 @@ class Checkpoints(pl.Callback):
         trainer.strategy.barrier()
         common = {
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "precision": trainer.precision_plugin.state_dict(),
             "module": module.progress(),
         }
         mine: dict[str, Any] = {"random": _random()}
@@ -126,9 +127,13 @@ class Checkpoints(pl.Callback):
             self._prune()
         trainer.strategy.barrier()
 
+    def _complete(self) -> list[Path]:
+        """The checkpoints that count, the newest last; what a killed save has left is none."""
+        there = [path for path in self.folder.glob("update_*") if path.suffix != ".partial"]
+        return sorted(there, key=lambda path: int(path.name.partition("_")[2]))
+
     def _prune(self) -> None:
-        there = sorted(self.folder.glob("update_*"), key=lambda path: int(path.name.partition("_")[2].split(".")[0]))
-        for old in there[: -self.keep]:
+        for old in [*self._complete()[: -self.keep], *self.folder.glob("update_*.partial")]:
             shutil.rmtree(old)
 
 

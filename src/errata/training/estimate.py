@@ -1,5 +1,6 @@
 """What a job will take, and how well it uses the machine: operations, memory, seconds."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -85,14 +86,20 @@ def estimate(
         tokens: of the whole job, and `length` of a row.
         peak: operations a second of one device (None: unknown).
     """
-    config = (model.get_base_model() if hasattr(model, "get_base_model") else model).config.get_text_config()
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = base.config.get_text_config()
     trained = trained_parameters(model)
     stage = int(strategy[4]) if strategy.startswith("zero") else 3 if strategy == "fsdp" else 0
     half = job.precision.startswith("bf16") or job.precision == "16-mixed"
     engine = strategy.startswith("zero") and half
-    held = sum(parameter.numel() * _bytes(parameter, half and (engine or job.precision == "bf16-true")) for parameter in
-               model.parameters())  # fmt: skip
-    each = 2 if half and (engine or job.precision == "bf16-true") else 4
+    each = 2 if engine or job.precision == "bf16-true" else 4
+    frozen = 2 if each == 2 or job.precision.startswith("bf16") else 4
+    quantised = (getattr(job.method, "bits", None) or 8 * frozen) / 8
+    tables = {inner.weight for inner in (base.get_input_embeddings(), base.get_output_embeddings()) if inner is not None}
+    held = 0.0
+    for parameter in model.parameters():
+        in_bits = parameter.dim() == 2 and parameter not in tables
+        held += _numel(parameter) * (each if parameter.requires_grad else quantised if in_bits else frozen)
     states = trained * (12 if engine else 2 * each)  # Adam's two moments, and float32 masters where weights are halved
     if strategy.endswith("offload"):
         states = 0
@@ -113,8 +120,8 @@ def estimate(
 
 
 def _numel(parameter: Any) -> int:
+    """How many numbers it stands for: sharded by DeepSpeed, or packed in bytes by bitsandbytes, it shows fewer."""
+    packed = getattr(parameter, "quant_state", None)
+    if packed is not None:
+        return math.prod(packed.shape)
     return int(getattr(parameter, "ds_numel", None) or parameter.numel())
-
-
-def _bytes(parameter: Any, half: bool) -> float:
-    return 2 if half and parameter.dtype == torch.float32 else float(parameter.element_size())

@@ -3,7 +3,7 @@
 Counts of trained parameters on BLOOM-7B's shape are those of Alpaca-CoT's Table 4 (tests/training/test_methods.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from errata.errors import ConfigError
@@ -15,6 +15,11 @@ class Method(Protocol):
     @property
     def whole(self) -> bool:
         """Whether all weights are trained, so that a whole model is left instead of an adapter."""
+        ...
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an adapter that it has left can be trained on by it."""
         ...
 
     def problems(self) -> list[str]:
@@ -31,9 +36,10 @@ class Method(Protocol):
 
 
 class Adapter:
-    """What the PEFT methods share: a new adapter from `config`, or the given one, trained on."""
+    """What the PEFT methods share: a new adapter from `config`, or the given one, trained on (where it `goes_on`)."""
 
     whole = False
+    goes_on = False
 
     def problems(self) -> list[str]:
         """Counts below one."""
@@ -57,7 +63,9 @@ class Adapter:
         Raises:
             ConfigError: the targets match no layer, or the given adapter is of another kind or shape.
         """
-        from peft import PeftModel, get_peft_model
+        from peft import PeftConfig, PeftModel, get_peft_model
+
+        from errata.weights import naming
 
         ours = self.config(model, steps)
         if weights.adapter is None:
@@ -65,26 +73,29 @@ class Adapter:
                 return get_peft_model(model, ours)
             except ValueError as error:
                 raise ConfigError([f"training.method: {' '.join(str(error).split())[:300]}"]) from error
-        found = PeftModel.from_pretrained(model, weights.adapter, is_trainable=True)
-        theirs = found.peft_config["default"]
-        for name in ("peft_type", "r", "lora_alpha", "use_dora", "num_virtual_tokens", "encoder_hidden_size"):
-            one, other = getattr(ours, name, None), getattr(theirs, name, None)
-            if one != other:
-                raise ConfigError(
-                    [
-                        f"the adapter {weights.adapter} has {name}={_name(other)}, training.method asks for {_name(one)}: "
-                        "an adapter keeps its shape. Set the method to it, start anew (policy=restart), or merge it first "
-                        "(errata export)"
-                    ]
-                )
+        if not self.goes_on:
+            raise ConfigError(
+                [f"{type(self).__name__} cannot go on with an adapter: start each iteration anew (policy=restart)"]
+            )
+        with naming(replace(weights, base=weights.adapter, gguf=None)):
+            theirs: Any = PeftConfig.from_pretrained(weights.adapter)
+            for name in ("peft_type", "r", "lora_alpha", "use_dora"):
+                _alike(weights.adapter, name, getattr(ours, name, None), getattr(theirs, name, None))
+            targets = _adapted(model, ours.target_modules)
+            theirs.lora_dropout = ours.lora_dropout
+            found = PeftModel.from_pretrained(model, weights.adapter, is_trainable=True, config=theirs)
+        inner: Any = found.base_model.model
+        there = {path for path, layer in inner.named_modules() if hasattr(layer, "lora_A")}
+        _alike(weights.adapter, "targets", _last_names(targets), _last_names(there))
         return found
 
 
 @dataclass
 class Full:
-    """All weights are trained."""
+    """All weights are trained; an adapter is merged into them first."""
 
     whole = True
+    goes_on = True
 
     def problems(self) -> list[str]:
         """None."""
@@ -123,6 +134,7 @@ class Lora(Adapter):
     targets: list[str] = field(default_factory=lambda: ["all-linear"])
     dora: bool = False
     bits: int | None = None
+    goes_on = True
 
     def problems(self) -> list[str]:
         """Values out of range, and a library that is not there."""
@@ -183,6 +195,8 @@ class Lora(Adapter):
 class AdaLora(Adapter):
     """AdaLoRA (arXiv 2303.10512): ranks are pruned from `init_r` to `target_r` on average, where they matter least.
 
+    A pruned adapter cannot be gone on with.
+
     Differs from Alpaca-CoT, whose training never calls the allocation (its adapters keep the initial rank throughout).
 
     Attributes:
@@ -241,12 +255,6 @@ class AdaLora(Adapter):
             total_step=max(steps, 1),
             task_type="CAUSAL_LM",
         )
-
-    def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
-        """The model with a new adapter; a pruned one cannot be gone on with."""
-        if weights.adapter is not None:
-            raise ConfigError(["AdaLoRA cannot go on with an adapter: start each iteration anew (policy=restart)"])
-        return super().wrapped(model, weights, steps)
 
 
 @dataclass
@@ -310,6 +318,32 @@ def _targets(targets: list[str], model: Any) -> Any:
     from errata.weights import lora_targets
 
     return "all-linear" if targets == ["all-linear"] else lora_targets(model, targets)
+
+
+def _adapted(model: Any, targets: Any) -> set[str]:
+    """Paths of the layers that PEFT's `target_modules` name."""
+    from errata.weights import linear_layers
+
+    return {
+        path
+        for path in linear_layers(model)
+        if targets == "all-linear" or any(path == name or path.endswith(f".{name}") for name in targets)
+    }
+
+
+def _last_names(paths: set[str]) -> str:
+    names = [path.rpartition(".")[2] for path in paths]
+    return ", ".join(f"{name} ({names.count(name)})" for name in sorted(set(names)))
+
+
+def _alike(adapter: str, name: str, ours: Any, theirs: Any) -> None:
+    if ours != theirs:
+        raise ConfigError(
+            [
+                f"the adapter {adapter} has {name}={_name(theirs)}, training.method asks for {_name(ours)}: an adapter "
+                "keeps its shape. Set the method to it, start anew (policy=restart), or merge it first (errata export)"
+            ]
+        )
 
 
 def _share(name: str, value: float) -> list[str]:

@@ -2,7 +2,6 @@
 
 import statistics
 from collections import deque
-from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +13,7 @@ from errata.training.job import Job
 from errata.training.loss import response_loss
 from errata.training.plan import Update
 from errata.training.strategies import before_pass, engine, shard
+from errata.training.watch import say
 
 _COUNTERS = ("updates_done", "skipped", "dev")
 _IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
@@ -96,11 +96,11 @@ class FineTuning(pl.LightningModule):
         """
         optimizer: Any = self.optimizers()
         ranks = self.trainer.world_size
-        mine = torch.zeros((), device=self.device)
+        mine = torch.zeros((), dtype=torch.float32, device=self.device)
         for number, one in enumerate(batch.passes):
             with before_pass(self.trainer, last=number == len(batch.passes) - 1):
                 total = self.token_loss(one)
-                self.manual_backward((total + self.penalty()) * ranks / batch.trained_tokens)
+                self.manual_backward(total * ranks / batch.trained_tokens + self.penalty() / len(batch.passes))
             mine += total.detach()
         self.loss = float(self.trainer.strategy.reduce(mine, reduce_op="sum") if ranks > 1 else mine) / batch.trained_tokens
         if self._is_good(self.loss):
@@ -120,7 +120,7 @@ class FineTuning(pl.LightningModule):
         return response_loss(self.model, inputs, one["positions"], one["targets"], fused=self.fused)
 
     def penalty(self) -> Any:
-        """What the method adds to the loss (0 for most): AdaLoRA keeps its factors orthogonal."""
+        """What the method adds to the loss of an update (0 for most): AdaLoRA keeps its factors orthogonal."""
         config = getattr(self.model, "peft_config", {}).get("default")
         weight = getattr(config, "orth_reg_weight", 0.0)
         if not weight:
@@ -169,13 +169,14 @@ class FineTuning(pl.LightningModule):
         if finite and not jumped:
             self._usual.append(loss)
             return True
-        if self.job.bad_loss == "skip":
-            return False
         what = (
             f"the loss jumped to {loss:.4g} at update {self.updates_done + 1}; it was {usual:.4g}"
             if finite
             else f"the loss is {loss} at update {self.updates_done + 1}"
         )
+        if self.job.bad_loss == "skip":
+            say(f"{what}: left out", self.trainer.is_global_zero)
+            return False
         raise TrainingError(
             f"{what}: lower training.learning_rate or clip, train in 32-true, or leave such updates out "
             "(training.bad_loss=skip)"
@@ -185,11 +186,11 @@ class FineTuning(pl.LightningModule):
     def dev_loss(self, updates: Any) -> float:
         """Mean loss over the trained tokens of held-out rows, on all ranks together."""
         self.model.eval()
-        total, tokens = torch.zeros((), device=self.device), 0
+        total, tokens = torch.zeros((), dtype=torch.float32, device=self.device), 0
         for update in updates:
             moved = self.transfer_batch_to_device(update, self.device, 0)
             for one in moved.passes:
-                with self.trainer.precision_plugin.forward_context() if self.trainer else nullcontext():
+                with self.trainer.precision_plugin.forward_context():
                     total += self.token_loss(one)
             tokens += update.trained_tokens
         self.model.train()

@@ -7,6 +7,7 @@ tokens, so all layouts of one update give one gradient, up to rounding.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,14 @@ def lay_out(update: Part, lengths: np.ndarray, job: Job, ranks: int) -> list[lis
     """The forward passes of an update, for each rank as many; one may be empty.
 
     Packed: the fewest passes of at most `micro_tokens` tokens, of even size (the longest row first, each to the emptiest).
-    Else: `micro_batch_size` rows of like length each.
+    Else: rows of like length, the fewest passes of at most `micro_batch_size` rows, of even size.
     """
     falling = sorted(update, key=lambda place: (-int(lengths[place]), place))
     if not job.packing:
-        parts = [tuple(falling[at : at + job.micro_batch_size]) for at in range(0, len(falling), job.micro_batch_size)]
-        passes = -(-len(parts) // ranks)
-        return [[parts[at] if at < len(parts) else () for at in range(rank, passes * ranks, ranks)] for rank in range(ranks)]
+        count = -(-len(falling) // (job.micro_batch_size * ranks)) * ranks
+        ends = [len(falling) * number // count for number in range(count + 1)]
+        parts = [tuple(falling[begin:end]) for begin, end in pairwise(ends)]
+        return [parts[rank::ranks] for rank in range(ranks)]
     total = int(sum(lengths[place] for place in update))
     passes = max(1, -(-total // (job.micro_tokens * ranks)))
     while True:

@@ -1,6 +1,8 @@
 """What a job would train on and what it would take, before anything is loaded: `errata train ... preview=5`."""
 
 from dataclasses import replace
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,14 @@ from errata.weights import Weights
 
 
 def show(folder: Path, count: int) -> None:
-    """Print the first rows of the first update with their trained tokens coloured, then the numbers of the job."""
+    """Print the first rows that are trained on with their trained tokens coloured, then the numbers of the job."""
     look = outlook(folder)
     console = Console(highlight=False)
-    for place in look.plan[0][:count]:
+    for place in islice(chain.from_iterable(look.plan), count):
         row = look.rows[place]
         text = Text()
-        for token, trained in zip(row.ids.tolist(), row.trained.tolist(), strict=True):
-            text.append(look.tokenizer.decode([token]), style="bold green" if trained else "dim")
+        for trained, part in groupby(zip(row.trained.tolist(), row.ids.tolist(), strict=True), key=itemgetter(0)):
+            text.append(look.tokenizer.decode([token for _, token in part]), style="bold green" if trained else "dim")
         console.print(f"[cyan]row {place + 1}[/cyan]: {len(row.ids)} tokens, {int(row.trained.sum())} trained")
         console.print(text, end="\n\n", soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)

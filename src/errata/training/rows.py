@@ -32,8 +32,8 @@ def messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     if "messages" in row:
         found = row["messages"]
-        if not isinstance(found, list) or not all(isinstance(turn, Mapping) for turn in found):
-            raise ValueError("messages must be a list of {role, content} objects")
+        if not isinstance(found, list) or not found or not all(isinstance(turn, Mapping) for turn in found):
+            raise ValueError("messages must be a list of {role, content} objects, and not empty")
         turns = [{name: turn[name] for name in ("role", "content", "input") if name in turn} for turn in found]
     elif "prompt" in row or "response" in row:
         turns = _pair(row, "prompt", "response")
@@ -51,7 +51,7 @@ def messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
     for turn in turns:
         if turn.get("role") not in ("system", "user", "assistant"):
             raise ValueError(f"a turn has the role {turn.get('role')!r}: choose system, user or assistant")
-        if not isinstance(turn.get("content"), str):
+        if not isinstance(turn.get("content"), str) or not isinstance(turn.get("input", ""), str):
             raise ValueError(f"the {turn['role']} turn must be a text")
     answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
     if not answers or not answers[-1].strip() or turns[-1]["role"] != "assistant":
@@ -125,6 +125,9 @@ def read_rows(path: Path, job: Job, tokenizer: Any, cache: Path) -> Rows:
     """
     from datasets import Dataset, Features, List, Value, disable_progress_bars
 
+    with path.open("rb") as file:
+        if not any(line.strip() for line in file):
+            raise DataError(f"{path} is empty: there is no row to train on")
     if not sys.stderr.isatty():
         disable_progress_bars()
     decides = (file_digest(path), tokenizer_digest(tokenizer), job.weights.system, job.max_length, job.too_long)
@@ -189,7 +192,7 @@ def _tokenised(
                 continue
             excess, first = len(ids) - max_length, spans[0][0]
             keep = int(ids[0] == tokenizer.bos_token_id)
-            if excess > 0 and (too_long == "drop" or keep + excess >= first):
+            if excess > 0 and (too_long == "drop" or (too_long == "cut" and keep + excess >= first)):
                 yield row | {"status": TOO_LONG}
                 continue
             if excess > 0 and too_long == "error":
@@ -229,7 +232,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """Hash of all that decides the ids of a conversation."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     inner = backend.to_str() if backend is not None else repr((sorted(tokenizer.get_vocab().items()), tokenizer))
-    return hashlib.sha256(f"{inner}\n{tokenizer.chat_template}".encode()).hexdigest()
+    named = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    return hashlib.sha256(f"{inner}\n{tokenizer.chat_template}\n{named}".encode()).hexdigest()
 
 
 def _column(table: Any, name: str) -> np.ndarray:

@@ -4,17 +4,15 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DeepSpeedStrategy, ModelParallelStrategy
 from transformers.utils.logging import disable_progress_bar
 
-from errata.errors import ConfigError
+from errata.errors import ConfigError, TrainingError
 from errata.training import attention, linear
 from errata.training.checkpoint import Best, Checkpoints
 from errata.training.estimate import flops_per_token, peak_flops
@@ -103,7 +101,7 @@ def train(folder: Path) -> None:
     job, where, first = look.job, look.where, look.where.rank == 0
     pl.seed_everything(job.seed, verbose=False)
     steps = len(look.plan)
-    sharded = look.strategy == "fsdp" or look.strategy.startswith("zero3")
+    sharded = _is_sharded(look.strategy)
     _say_what_is_special(look, first)
     model = load(job)
     model, job = method_and_packing(model, job, steps, sharded, first)
@@ -125,6 +123,7 @@ def train(folder: Path) -> None:
         flops_per_token(model, float(look.rows.lengths.mean())),
         peak and peak * where.ranks,
     )
+    torch.manual_seed(job.seed + where.rank)  # the ranks' dropout is not one and the same
     start = time.monotonic()
     trainer = pl.Trainer(
         max_epochs=1,
@@ -150,6 +149,11 @@ def train(folder: Path) -> None:
     trainer.fit(module, Loader(look.rows, look.plan, job, pad, where.rank, where.ranks, done))
     if trainer.interrupted:
         sys.exit(130)
+    if module.skipped == module.updates_done:
+        raise TrainingError(
+            f"none of {module.skipped} updates could be made, each had a bad loss: lower training.learning_rate, train in "
+            "32-true, or look at the rows (preview=5)"
+        )
     save(trainer, module, look, folder, best)
     if trainer.is_global_zero:
         _summarise(folder, look, module, time.monotonic() - start)
@@ -205,8 +209,19 @@ def method_and_packing(model: Any, job: Job, steps: int, sharded: bool, first: b
     return model.train(), replace(job, packing=packing)
 
 
+def _is_sharded(strategy: str) -> bool:
+    """Whether a rank holds a part of each weight only."""
+    return strategy == "fsdp" or strategy.startswith("zero3")
+
+
 def choose_precision(wanted: str, kind: str) -> str:
-    """bf16 where a GPU has it, fp32 elsewhere (bf16 is slower than fp32 on most CPUs)."""
+    """bf16 where a GPU has it, fp32 elsewhere (bf16 is slower than fp32 on most CPUs).
+
+    Raises:
+        ConfigError: there is no such precision on this device.
+    """
+    if wanted == "16-mixed" and kind == "cpu":
+        raise ConfigError(["training.precision=16-mixed needs a GPU: choose auto, 32-true or bf16-mixed"])
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
@@ -220,7 +235,7 @@ def save(trainer: pl.Trainer, module: FineTuning, look: Outlook, folder: Path, b
         return
     if best is not None and best.file.exists():
         state |= best.read()
-        if not isinstance(trainer.strategy, ModelParallelStrategy | DeepSpeedStrategy):
+        if not _is_sharded(look.strategy):
             named = dict(module.model.named_parameters())
             with torch.no_grad():
                 for name, value in best.read().items():
@@ -268,20 +283,20 @@ def _say_what_is_special(look: Outlook, first: bool) -> None:
 
 def _summarise(folder: Path, look: Outlook, module: FineTuning, seconds: float) -> None:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rows: Sequence[Any] = look.rows
+    losses = [line["loss"] for line in lines if line["loss"] is not None]  # one that is not finite was left out
     busy = sum(line["tokens"] / line["tokens_per_s"] for line in lines)
     tokens = sum(line["tokens"] for line in lines)
     summary = {
-        "rows": len(rows),
+        "rows": len(look.rows),
         "rows_too_long": look.rows.counts["too_long"],
         "rows_cut": look.rows.counts["cut"],
         "steps": len(lines),
         "warmup_steps": module.warmup_steps,
         "tokens": tokens,
-        "trained_tokens": int(look.rows.trained.sum()) * module.job.epochs,
+        "trained_tokens": sum(int(look.rows.trained[list(update)].sum()) for update in look.plan[: len(lines)]),
         "trained_parameters": trained_parameters(module.model),
-        "first_loss": lines[0]["loss"],
-        "last_loss": lines[-1]["loss"],
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
         "skipped": module.skipped,
         "tokens_per_s": round(tokens / busy, 1),
         "memory_gib": max(line["memory_gib"] for line in lines),

@@ -58,8 +58,11 @@ def place(job: Job) -> Place:
         environment = TorchElasticEnvironment()
         count = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // count
-    elif int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in os.environ:
-        environment = SLURMEnvironment(auto_requeue=False)
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:  # srun's alone: a batch script has SLURM_NTASKS as well
+        try:
+            environment = SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:
+            raise ConfigError([f"srun: {error}"]) from error
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", 1)))
         count = int(os.environ["SLURM_NTASKS"]) // nodes
     devices = tuple(named or range(count))
@@ -93,13 +96,20 @@ def chosen(job: Job, where: Place) -> str:
 def problems(job: Job, name: str) -> list[str]:
     """What this strategy cannot do."""
     found = []
+    kind = type(job.method).__name__
     sharded = name.startswith("zero") or name == "fsdp"
     if sharded and job.bad_loss == "skip":
         found.append(f"training.bad_loss=skip: {name} cannot take an update back; choose stop, or strategy=ddp")
-    if sharded and type(job.method).__name__ == "AdaLora":
+    if sharded and kind == "AdaLora":
         found.append(f"AdaLoRA ranks by gradients that {name} keeps elsewhere: choose strategy=ddp or one")
     if name == "fsdp" and job.precision not in ("auto", "32-true", "bf16-true"):
         found.append(f"training.precision={job.precision} under fsdp: choose 32-true or bf16-true")
+    if kind == "AdaLora" and job.bad_loss == "skip":
+        found.append("training.bad_loss=skip: AdaLoRA counts on every update to be made; choose stop")
+    if kind in ("Prompt", "PTuning", "Prefix") and (name == "fsdp" or name.startswith("zero3")):
+        found.append(f"training=prompt, p_tuning and prefix cannot be put together again under {name}: choose ddp or zero2")
+    if kind == "Prefix" and job.gradient_checkpointing:
+        found.append("training.gradient_checkpointing leaves the keys and values of prefix tuning out: set it to false")
     if getattr(job.method, "bits", None) is not None and (name == "fsdp" or name.startswith("zero3")):
         found.append(f"quantised weights cannot be shared out by {name}: choose ddp or zero2")
     return found
@@ -196,7 +206,11 @@ def before_pass(trainer: pl.Trainer, last: bool) -> Iterator[None]:
 
 def gathered(trainer: pl.Trainer, model: Any, whole: bool) -> dict[str, torch.Tensor] | None:
     """The weights that are saved, put together on rank 0 (None elsewhere): all of them, or those that are trained."""
-    names = [name for name, value in model.named_parameters() if whole or value.requires_grad]
+    wanted = {name for name, value in model.named_parameters() if whole or value.requires_grad}
+    buffers: dict[str, Any] = {}
+    if whole:  # a few models keep numbers that are not parameters
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        buffers = {name: value.cpu() for name, value in model.state_dict().items() if name not in parameters}
     if isinstance(trainer.strategy, ModelParallelStrategy):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -207,13 +221,14 @@ def gathered(trainer: pl.Trainer, model: Any, whole: bool) -> dict[str, torch.Te
 
         state = {}
         for name, value in model.named_parameters():
-            if name in names:
+            if name in wanted:
                 with deepspeed.zero.GatheredParameters([value]):
                     state[name] = value.detach().cpu().clone()
     else:
-        state = {name: value.detach().cpu().clone() for name, value in model.named_parameters() if name in names}
-    wanted = set(names)
-    return {name: value for name, value in state.items() if name in wanted} if trainer.is_global_zero else None
+        state = {name: value.detach().cpu().clone() for name, value in model.named_parameters() if name in wanted}
+    if not trainer.is_global_zero:
+        return None
+    return {name: value for name, value in state.items() if name in wanted} | buffers
 
 
 def prepare_environment(kind: str) -> None:

@@ -89,7 +89,14 @@ class Dev(pl.Callback):
             self.path.write_text(json.dumps([{"update": update, "loss": value} for update, value in seen.items()], indent=1))
         if better and self.best is not None:
             self.best.keep(trainer, module.model)
-        since = len(seen) - 1 - list(seen.values()).index(min(seen.values()))
+        self._judge(trainer, seen)
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """A job that was killed behind its end, and goes on from a checkpoint of that moment, ends there too."""
+        self._judge(trainer, module.dev)
+
+    def _judge(self, trainer: pl.Trainer, seen: dict[int, float]) -> None:
+        since = len(seen) - 1 - list(seen.values()).index(min(seen.values())) if seen else 0
         if self.patience is not None and since >= self.patience:
             trainer.should_stop = True
 

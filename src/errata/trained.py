@@ -1,0 +1,78 @@
+"""The models that a run has trained: where each one's weights are, and what they were trained on top of."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from errata.errors import ErrataError, RunFolderError
+from errata.run_folder import read_stage
+from errata.weights import Weights
+
+RECORD = "errata.json"
+"""What an exported model folder says of itself."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that training left.
+
+    Attributes:
+        folder: its train stage, which holds `training.yaml` and `model`.
+        iteration: which one (0: `errata train`, which has none).
+        weights: all of it: base, adapter, template, system prompt.
+        stop_tokens: tokens that end an answer beside the template's end token.
+    """
+
+    folder: Path
+    iteration: int
+    weights: Weights
+    stop_tokens: tuple[str, ...] = ()
+
+
+def trained_models(run: Path) -> dict[int, Trained]:
+    """Every finished model of a run, by iteration, in order.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+        ErrataError: the run has trained nothing yet.
+    """
+    manifest = run / "run.json"
+    if not manifest.is_file():
+        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
+    model = json.loads(manifest.read_bytes())["config"].get("model") or {}
+    found = {}
+    for place in (run / "train", *run.glob("iteration_*/train")):
+        number = re.fullmatch(r"iteration_(\d+)", place.parent.name)
+        stage = read_stage(place)
+        if stage is not None and stage.finished and (place / "model").is_dir():
+            iteration = int(number.group(1)) if number and place.parent != run else 0
+            found[iteration] = Trained(place, iteration, weights_in(place), tuple(model.get("stop_tokens") or ()))
+    if not found:
+        raise ErrataError(
+            f"{run} holds no trained model: no train stage of it is finished. Run its command to the end (`errata improve` "
+            "and `errata train` leave models, `errata evaluate` does not)"
+        )
+    return dict(sorted(found.items()))
+
+
+def weights_in(folder: Path) -> Weights:
+    """The weights that the training job in a folder has left."""
+    job: dict[str, Any] = yaml.safe_load((folder / "training.yaml").read_text())
+    return Weights(**job["weights"]).after_training(folder / "model")
+
+
+def check_base(weights: Weights) -> None:
+    """See that a base that was a local folder is still there.
+
+    Raises:
+        ErrataError: it is not.
+    """
+    place = Path(weights.base)
+    if (place.is_absolute() or weights.base.count("/") != 1) and not place.is_dir():
+        raise ErrataError(
+            f"the base weights {weights.base} are not there: put them back, or go to the folder that they lie under"
+        )
