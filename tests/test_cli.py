@@ -36,7 +36,9 @@ def test_train_then_evaluate_what_it_left(tiny_model, pairs, tmp_path, capsys):
 def test_rows_that_do_not_fit_are_named(tiny_model, pairs, tmp_path, capsys):
     common = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "tracking=off"]
     assert errata("train", f"data={pairs}", *common, "training.max_length=8") == 2
-    assert "16 rows are longer than training.max_length=8 tokens, the first: line 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "16 of 16 rows cannot be trained on" in said
+    assert "line 1: " in said and "tokens, training.max_length is 8: raise it" in said
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -18,6 +18,7 @@ KILLS = [
     ("iteration_1/arithmetic/verify", 2),
     ("iteration_1/mix", 1),
     ("iteration_1/train", 1),
+    ("iteration_1/train", 2),  # behind a checkpoint
     ("iteration_1/arithmetic/test", 1),
 ]
 

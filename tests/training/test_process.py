@@ -344,7 +344,6 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tiny_model, tmp_pat
     assert column(folder, "loss") == column(reference, "loss")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_it_dies_with_its_parent_even_while_it_starts(tiny_model, tmp_path):
     folder = write_job(tmp_path / "job", tiny_model)
