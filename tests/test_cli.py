@@ -33,6 +33,7 @@ def test_train_then_evaluate_what_it_left(tiny_model, pairs, tmp_path, capsys):
     assert len((folder / "iteration_0/arithmetic/test/attempts.jsonl").read_text().splitlines()) == 10
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_fit_are_named(tiny_model, pairs, tmp_path, capsys):
     common = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "tracking=off"]
     assert errata("train", f"data={pairs}", *common, "training.max_length=8") == 2

@@ -31,8 +31,9 @@ NEEDS = {
 TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh", "lm_eval")
 ASKED_ONLY = (*TEST_ONLY, "recorded", "endpoint")
 GATES = "gate=[answer,length,duplicate,leak]"
+HEAVY = {"lm_eval"}  # its library takes a while to import
 OPTIONS = [
-    (folder.name, file.stem)
+    pytest.param(folder.name, file.stem, marks=[pytest.mark.slow] if file.stem in HEAVY else [])
     for folder in sorted(CONF.iterdir())
     if folder.is_dir()
     for file in sorted(folder.glob("*.yaml"))

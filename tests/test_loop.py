@@ -140,6 +140,7 @@ def test_dry_run_prices_what_has_a_price(tmp_path, tiny_model, capsys):
     assert not list(tmp_path.glob("improve-*"))
 
 
+@pytest.mark.slow
 def test_replay_makes_the_same_training_set_without_the_tutor(run, tmp_path):
     folder, arguments = run
     ledger = f"ledger={folder.parent / 'ledger.sqlite'}"

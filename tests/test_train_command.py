@@ -1,6 +1,7 @@
 """`errata train`, from its command line to the model that it leaves."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -82,7 +83,7 @@ def test_prepare_says_how_to_start_it_and_the_same_command_takes_it_over(command
     assert command.trained == []
 
 
-def test_a_preview_shows_rows_and_leaves_nothing(command, tmp_path, monkeypatch, capsys):
+def test_a_preview_shows_rows_and_leaves_no_run(command, tmp_path, monkeypatch, capsys):
     from errata.training.preview import show
 
     monkeypatch.setattr("errata.command.preview", show)
@@ -93,7 +94,7 @@ def test_a_preview_shows_rows_and_leaves_nothing(command, tmp_path, monkeypatch,
     assert "And 3 + 3?" in out
     assert "4 of 4" in out
     assert command.trained == []
-    assert not (tmp_path / "outputs").exists()
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["tokens"]  # which the training takes from there
 
 
 @pytest.mark.slow
@@ -128,3 +129,20 @@ def test_bad_rows_end_in_one_message(command, tmp_path, capsys, content, said):
     assert error.count("error:") == 1
     for words in said:
         assert words in error
+
+
+@pytest.mark.slow
+def test_a_launcher_starts_it_as_a_job_and_brings_its_mistakes_home(tiny_model, tmp_path):
+    """submitit's local executor stands for its Slurm one: the same plugin, the same pickled job."""
+    pytest.importorskip("submitit", reason="pip install 'errata[slurm]'")
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(FORMS['pairs'])}\n" * 4)
+    command = [
+        sys.executable, "-m", "errata.cli", "train", "-m", "hydra/launcher=submitit_local", "data=rows.jsonl", "model=hf",
+        f"model.path={tiny_model}", "tracking=off",
+    ]  # fmt: skip
+    good = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert good.returncode == 0, good.stderr
+    assert list(tmp_path.glob("outputs/train-*/train/model/adapter_config.json"))
+    bad = subprocess.run([*command, "training.max_length=8"], cwd=tmp_path, capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert "4 of 4 rows cannot be trained on" in bad.stderr

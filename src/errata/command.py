@@ -76,7 +76,8 @@ def train(setup: Setup) -> None:
         with rows.open("rb") as file:
             show_plan(setup, sum(bool(line.strip()) for line in file))
         return
-    job = job_settings(settings.training, settings.seed, str(dev.resolve()) if dev is not None else None)
+    cache = (Path(settings.output_dir).expanduser() / "tokens").resolve()
+    job = job_settings(settings.training, settings.seed, str(dev.resolve()) if dev is not None else None, str(cache))
     if settings.preview is not None:
         with tempfile.TemporaryDirectory() as place:
             prepare(Path(place), setup.model, rows, job)

@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from errata.tracking.tracker import Tracking
-from errata.training.job import PRECISIONS, SCHEDULES, STRATEGIES
+from errata.training.job import PRECISIONS, SCHEDULES, STRATEGIES, conflicts
 
 
 def neutral(default: Any) -> Any:
@@ -133,6 +133,8 @@ class Training:
             found.append(
                 f"training.batch_size is {self.batch_size}: its rows do not divide over training.devices={self.devices}"
             )
+        if self.method is not None:
+            found += conflicts(self, self.strategy)
         if self.packing and self.group_by_length:
             found.append("training.group_by_length saves padding, and packing leaves none: choose one of them")
         return found

@@ -26,7 +26,7 @@ def log_to_terminal() -> None:
     """Show Errata's log lines, and of the libraries below it only their errors."""
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     warnings.simplefilter("ignore", FutureWarning)
-    for noisy in ("httpx2", "openai", "transformers", "pytorch_lightning", "DeepSpeed"):
+    for noisy in ("httpx2", "openai", "transformers", "pytorch_lightning", "DeepSpeed", "bitsandbytes"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if any(not isinstance(handler, logging.FileHandler) for handler in log.handlers):
         return

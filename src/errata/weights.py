@@ -79,6 +79,14 @@ def load_tokenizer(weights: Weights) -> Any:
     return tokenizer
 
 
+def read_config(weights: Weights) -> Any:
+    """The model's transformers configuration."""
+    from transformers import AutoConfig
+
+    with naming(weights):
+        return AutoConfig.from_pretrained(weights.base, **_source(weights))
+
+
 def load_network(weights: Weights, dtype: Any, **options: Any) -> Any:
     """The base model, without its adapter, in float32 or what `dtype` says; a GGUF file is dequantised.
 

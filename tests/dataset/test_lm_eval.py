@@ -120,6 +120,7 @@ def test_a_killed_evaluation_asks_only_what_it_has_not_heard(tasks, tiny_model, 
         attempts(again, tiny_model, tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_a_run_reports_each_task_and_goes_on(tasks, tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = [
@@ -138,6 +139,7 @@ def test_a_run_reports_each_task_and_goes_on(tasks, tiny_model, tmp_path, monkey
     assert len(list(tmp_path.glob("outputs/evaluate-*"))) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_in_one_error(tasks, tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 

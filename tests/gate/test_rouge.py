@@ -18,6 +18,7 @@ def rouge_l(one, other):
     return 2 * table[-1][-1] / (len(one) + len(other)) if one or other else 0.0
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_textbook():
     rejected = 0
     for seed in range(60):

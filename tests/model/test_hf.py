@@ -64,6 +64,7 @@ def test_two_processes_give_the_answers_of_one(student, tiny_model):
     assert ask(HF(str(tiny_model), device="cpu,cpu").load(), PROMPTS, 8) == ask(student, PROMPTS, 8)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named(tiny_model, monkeypatch):
     with pytest.raises(ModelError, match=r"cuda:7: the configuration|answers on cuda:7 died|cuda:7"):
         ask(HF(str(tiny_model), device="cpu,cuda:7"), PROMPTS, 8)

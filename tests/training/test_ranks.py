@@ -108,3 +108,13 @@ def test_a_mistake_on_ranks_ends_them_all_with_one_message(tiny_model, tmp_path)
     process.communicate(timeout=120)
     assert process.returncode == 2
     assert "lower training.learning_rate" in (folder / "error.txt").read_text()
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_fsdp_mixes_precisions_by_a_policy_of_its_own(tiny_model, tmp_path, method):
+    folders = {}
+    for strategy, devices in (("one", 1), ("fsdp", 2)):
+        settings = {"strategy": strategy, "devices": devices, "precision": "bf16-mixed"}
+        folders[strategy] = job(tmp_path / strategy, tiny_model, {"full": FULL, "lora": LORA}[method], **settings)
+        run(folders[strategy])
+    assert column(folders["fsdp"], "loss") == pytest.approx(column(folders["one"], "loss"), rel=1e-3)

@@ -15,6 +15,11 @@ STRATEGIES = (
     "auto", "one", "ddp", "fsdp", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload",
 )  # fmt: skip
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
+_FREE = (
+    "weights", "data", "dev", "device", "cache", "threads", "checkpoint_every_steps", "keep_checkpoints",
+    "micro_batch_size", "micro_tokens", "packing", "gradient_checkpointing",
+)  # fmt: skip
+"""What a checkpoint does not depend on (the first three by other means), or only by rounding: what saves memory."""
 SCHEDULES = ("cosine", "linear", "constant_with_warmup")
 
 
@@ -69,14 +74,44 @@ class Job:
     @property
     def identity(self) -> dict[str, str]:
         """Hashes of what a checkpoint belongs to: of the settings one by one, and of the data."""
-        free = ("device", "cache", "threads", "checkpoint_every_steps", "keep_checkpoints", "data", "dev", "weights")
-        values = {name: value for name, value in plain(self).items() if name not in free}
+        values = {name: value for name, value in plain(self).items() if name not in _FREE}
         parts = {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
         parts["model"] = weights_identity(self.weights)
         parts["data"] = file_digest(Path(self.data))
         if self.dev is not None:
             parts["dev"] = file_digest(Path(self.dev))
         return parts
+
+
+def conflicts(settings: Any, strategy: str) -> list[str]:
+    """Settings that do not go together; they have the names that `Job` and the configuration share.
+
+    Args:
+        strategy: by name; what depends on how `auto` is resolved is seen when the job begins.
+    """
+    found = []
+    kind = type(settings.method).__name__
+    shares = strategy.startswith("zero") or strategy == "fsdp"
+    scatters = strategy == "fsdp" or strategy.startswith("zero3")
+    if shares and settings.bad_loss == "skip":
+        found.append(f"training.bad_loss=skip: {strategy} cannot take an update back; choose stop, or strategy=ddp")
+    if shares and kind == "AdaLora":
+        found.append(f"AdaLoRA ranks by gradients that {strategy} keeps elsewhere: choose strategy=ddp or one")
+    if strategy == "fsdp" and settings.precision == "16-mixed":
+        found.append("training.precision=16-mixed under fsdp: choose auto, 32-true, bf16-mixed or bf16-true")
+    if kind == "AdaLora" and settings.bad_loss == "skip":
+        found.append("training.bad_loss=skip: AdaLoRA counts on every update to be made; choose stop")
+    if kind in ("Prompt", "PTuning", "Prefix") and scatters:
+        found.append(
+            f"training=prompt, p_tuning and prefix cannot be put together again under {strategy}: choose ddp or zero2"
+        )
+    if kind in ("Prompt", "PTuning", "Prefix") and settings.packing:
+        found.append("training.packing: prompt learning puts virtual tokens in front of each row; set it to false")
+    if kind == "Prefix" and settings.gradient_checkpointing:
+        found.append("training.gradient_checkpointing leaves the keys and values of prefix tuning out: set it to false")
+    if getattr(settings.method, "bits", None) is not None and scatters:
+        found.append(f"quantised weights cannot be shared out by {strategy}: choose ddp or zero2")
+    return found
 
 
 def plain(job: Job) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class FineTuning(pl.LightningModule):
         """Share the weights out, where the strategy is FSDP."""
         mesh = self.device_mesh
         if mesh is not None and not self._sharded:
-            shard(self.model, mesh["data_parallel"])
+            shard(self.model, mesh["data_parallel"], half=self.job.precision == "bf16-mixed")
             self._sharded = True
 
     def transfer_batch_to_device(self, batch: Update, device: torch.device, dataloader_idx: int) -> Update:

@@ -15,7 +15,7 @@ from errata.training.estimate import USUAL_SHARE, estimate, peak_flops
 from errata.training.methods import trained_parameters
 from errata.training.plan import lay_out
 from errata.training.run import Outlook, outlook
-from errata.weights import Weights
+from errata.weights import Weights, read_config
 
 
 def show(folder: Path, count: int) -> None:
@@ -77,13 +77,11 @@ def numbers(look: Outlook) -> dict[str, str]:
 
 def _empty(weights: Weights) -> Any:
     """The model without weights."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"trust_remote_code": True} if weights.remote_code else {}
-    told = {"revision": weights.revision, "gguf_file": weights.gguf}
-    config = AutoConfig.from_pretrained(weights.base, **options, **{name: value for name, value in told.items() if value})
+    options = {"trust_remote_code": True} if weights.remote_code else {}
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, **options)
+        return AutoModelForCausalLM.from_config(read_config(weights), **options)
 
 
 def _duration(seconds: float) -> str:

@@ -16,14 +16,14 @@ from errata.errors import ConfigError, TrainingError
 from errata.training import attention, linear
 from errata.training.checkpoint import Best, Checkpoints
 from errata.training.estimate import flops_per_token, peak_flops
-from errata.training.job import Job, read_job
+from errata.training.job import Job, conflicts, read_job
 from errata.training.methods import trained_parameters
 from errata.training.module import FineTuning
 from errata.training.plan import Loader, Part, updates
 from errata.training.rows import Rows, read_rows
-from errata.training.strategies import Place, chosen, gathered, place, prepare_environment, problems, strategy
+from errata.training.strategies import Place, chosen, gathered, place, prepare_environment, strategy
 from errata.training.watch import Dev, Metrics, say
-from errata.weights import load_network, load_tokenizer
+from errata.weights import load_network, load_tokenizer, read_config
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def outlook(folder: Path) -> Outlook:
     prepare_environment(where.kind)
     job = replace(job, precision=choose_precision(job.precision, where.kind))
     name = chosen(job, where)
-    if found := problems(job, name):
+    if found := conflicts(job, name):
         raise ConfigError(found)
     tokenizer = load_tokenizer(job.weights)
     cache = Path(job.cache) if job.cache else folder / "tokens"
@@ -71,6 +71,12 @@ def outlook(folder: Path) -> Outlook:
         rows, dev = rows.divided(job.dev_share, job.seed)
     if not len(rows):
         raise ConfigError([f"training.dev_share={job.dev_share} leaves no row to train on"])
+    longest = int(max(part.lengths.max() for part in (rows, dev) if part is not None))
+    positions = getattr(read_config(job.weights).get_text_config(), "max_position_embeddings", None)
+    if positions is not None and longest > positions:
+        raise ConfigError(
+            [f"a row has {longest} tokens, and the model places {positions} at most: training.max_length={positions}"]
+        )
     plan = updates(rows, job)
     return Outlook(job, where, name, tokenizer, rows, dev, plan, warmup(job, len(plan)))
 
@@ -103,7 +109,7 @@ def train(folder: Path) -> None:
     steps = len(look.plan)
     sharded = _is_sharded(look.strategy)
     _say_what_is_special(look, first)
-    model = load(job)
+    model = load(job, uniform=look.strategy == "fsdp")
     model, job = method_and_packing(model, job, steps, sharded, first)
     if where.kind == "cpu" and not sharded:
         linear.enable(model)
@@ -132,7 +138,7 @@ def train(folder: Path) -> None:
         num_nodes=where.nodes,
         strategy=strategy(look.strategy, job, where),
         plugins=[where.environment],
-        precision=job.precision,  # type: ignore[arg-type]
+        precision=_lightning_precision(look),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -175,9 +181,12 @@ class Resume(pl.Callback):
             self.checkpoints.restore(self.latest, trainer, module)
 
 
-def load(job: Job) -> Any:
-    """The base weights, in the type that they are trained in: under an adapter in bfloat16 where the precision is."""
-    half = job.precision.startswith("bf16") and (not job.method.whole or job.precision == "bf16-true")
+def load(job: Job, uniform: bool) -> Any:
+    """The base weights, in the type that they are trained in: under an adapter in bfloat16 where the precision is.
+
+    `uniform`: frozen and trained weights must be of one type (FSDP).
+    """
+    half = job.precision == "bf16-true" or (job.precision == "bf16-mixed" and not job.method.whole and not uniform)
     dtype = torch.bfloat16 if half else torch.float32
     return load_network(replace(job.weights, adapter=None), dtype, **job.method.loading())
 
@@ -225,6 +234,12 @@ def choose_precision(wanted: str, kind: str) -> str:
     if wanted != "auto":
         return wanted
     return "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _lightning_precision(look: Outlook) -> Any:
+    """Lightning's name; FSDP mixes by a policy of its own (`strategies.shard`)."""
+    mixed = look.strategy == "fsdp" and look.job.precision == "bf16-mixed"
+    return "32-true" if mixed else look.job.precision
 
 
 def save(trainer: pl.Trainer, module: FineTuning, look: Outlook, folder: Path, best: Best | None) -> None:

@@ -52,8 +52,14 @@ def place(job: Job) -> Place:
         raise ConfigError([f"model.device is {job.device!r}: torch sees no GPU here"])
     environment: Any = LightningEnvironment()
     nodes = 1
-    named = [int(name.partition(":")[2]) for name in names if ":" in name]
-    count = job.devices or len(named) or (there if kind == "cuda" else 1)
+    try:
+        named = [int(name.partition(":")[2]) for name in names if ":" in name]
+    except ValueError as error:
+        raise ConfigError([f"model.device is {job.device!r}: choose auto, cpu, cuda, cuda:1 or cuda:0,cuda:1"]) from error
+    dividing = (
+        count for count in range(there, 0, -1) if job.batch_size % count == 0
+    )  # as many GPUs as the rows divide over
+    count = job.devices or len(named) or (next(dividing) if kind == "cuda" else 1)
     if TorchElasticEnvironment.detect():
         environment = TorchElasticEnvironment()
         count = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -91,28 +97,6 @@ def chosen(job: Job, where: Place) -> str:
     if where.ranks == 1:
         return "one"
     return "zero2" if job.method.whole else "ddp"
-
-
-def problems(job: Job, name: str) -> list[str]:
-    """What this strategy cannot do."""
-    found = []
-    kind = type(job.method).__name__
-    sharded = name.startswith("zero") or name == "fsdp"
-    if sharded and job.bad_loss == "skip":
-        found.append(f"training.bad_loss=skip: {name} cannot take an update back; choose stop, or strategy=ddp")
-    if sharded and kind == "AdaLora":
-        found.append(f"AdaLoRA ranks by gradients that {name} keeps elsewhere: choose strategy=ddp or one")
-    if name == "fsdp" and job.precision not in ("auto", "32-true", "bf16-true"):
-        found.append(f"training.precision={job.precision} under fsdp: choose 32-true or bf16-true")
-    if kind == "AdaLora" and job.bad_loss == "skip":
-        found.append("training.bad_loss=skip: AdaLoRA counts on every update to be made; choose stop")
-    if kind in ("Prompt", "PTuning", "Prefix") and (name == "fsdp" or name.startswith("zero3")):
-        found.append(f"training=prompt, p_tuning and prefix cannot be put together again under {name}: choose ddp or zero2")
-    if kind == "Prefix" and job.gradient_checkpointing:
-        found.append("training.gradient_checkpointing leaves the keys and values of prefix tuning out: set it to false")
-    if getattr(job.method, "bits", None) is not None and (name == "fsdp" or name.startswith("zero3")):
-        found.append(f"quantised weights cannot be shared out by {name}: choose ddp or zero2")
-    return found
 
 
 def strategy(name: str, job: Job, where: Place) -> Any:
@@ -172,16 +156,17 @@ class CPUDeepSpeed(DeepSpeedStrategy):
         return engine, optimizer
 
 
-def shard(model: Any, mesh: Any) -> None:
-    """FSDP: each decoder layer, then the rest, shared out over the devices of the mesh."""
-    from torch.distributed.fsdp import fully_shard
+def shard(model: Any, mesh: Any, half: bool) -> None:
+    """FSDP: each decoder layer, then the rest, shared out over the devices of the mesh; `half`: computed in bfloat16."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
     for module in list(model.modules()):
         if isinstance(module, torch.nn.ModuleList):
             for layer in module:
-                fully_shard(layer, mesh=mesh)
+                fully_shard(layer, mesh=mesh, mp_policy=policy)
             break
-    fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
 def engine(trainer: pl.Trainer) -> Any:
@@ -223,8 +208,9 @@ def gathered(trainer: pl.Trainer, model: Any, whole: bool) -> dict[str, torch.Te
         for name, value in model.named_parameters():
             if name in wanted:
                 with deepspeed.zero.GatheredParameters([value]):
-                    state[name] = value.detach().cpu().clone()
-    else:
+                    if trainer.is_global_zero:
+                        state[name] = value.detach().cpu().clone()
+    elif trainer.is_global_zero:
         state = {name: value.detach().cpu().clone() for name, value in model.named_parameters() if name in wanted}
     if not trainer.is_global_zero:
         return None
