@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.training.jobs import column, run_here, write_job
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from errata.chat import conversation_ids
@@ -90,6 +91,16 @@ def trained(weights, config, folder):
     return weights.after_training(folder)
 
 
+def trained_for_real(weights, method, folder):
+    """Some updates by the training process's own code, targets by architecture."""
+    rows = [{"prompt": question, "response": "They are 7."} for question in QUESTIONS]
+    settings = {"batch_size": 3, "epochs": 2, "learning_rate": 0.05 if method["kind"] == "Lora" else 0.002, "warmup_steps": 0}
+    run_here(write_job(folder, weights.base, rows, method=method, **settings))
+    first, last = column(folder, "loss")
+    assert last < first
+    return weights.after_training(folder / "model")
+
+
 def answers(weights, count=12):
     """Tokens of each answer, as HF gives them."""
     student = HF(weights.base, device="cpu").with_weights(weights)
@@ -124,8 +135,8 @@ def test_lora_is_trained_saved_merged_and_asked(kind, tiny_model, tmp_path):
     weights = make(kind, tiny_model, tmp_path / "base")
     before = load_network(weights, torch.float32)
     assert lora_targets(before) == CASES[kind][1]
-    after = trained(weights, lora, tmp_path / "adapter")
-    assert after == Weights(weights.base, str(tmp_path / "adapter"))
+    after = trained_for_real(weights, {"kind": "Lora", "r": 4, "alpha": 8, "targets": ["auto"]}, tmp_path / "job")
+    assert after == Weights(weights.base, str(tmp_path / "job" / "model"))
     texts, student = answers(after)
 
     from peft import PeftModel
@@ -143,8 +154,8 @@ def test_lora_is_trained_saved_merged_and_asked(kind, tiny_model, tmp_path):
 @pytest.mark.parametrize("kind", few("bloom"))
 def test_all_weights_are_trained_saved_and_asked(kind, tiny_model, tmp_path):
     weights = make(kind, tiny_model, tmp_path / "base")
-    after = trained(weights, None, tmp_path / "whole")
-    assert after == Weights(str(tmp_path / "whole"))
+    after = trained_for_real(weights, {"kind": "Full"}, tmp_path / "job")
+    assert after == Weights(str(tmp_path / "job" / "model"))
     texts, student = answers(after)
     model = load_network(after, torch.float32).eval()
     for question, text in zip(QUESTIONS, texts, strict=True):
