@@ -19,6 +19,7 @@ def pairs(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_train_then_evaluate_what_it_left(tiny_model, pairs, tmp_path, capsys):
     common = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}"]
     assert errata("train", f"data={pairs}", *common, "tracking=off", "training.threads=1") == 0

@@ -370,7 +370,7 @@ def new_processes(number):
 @LINUX
 @pytest.mark.parametrize(
     "without",
-    [(), ("namespaces",), pytest.param(("seccomp",), marks=pytest.mark.slow)],
+    [(), *(pytest.param((wall,), marks=pytest.mark.slow) for wall in ("namespaces", "seccomp"))],
     ids=["all walls", "no namespaces", "no seccomp"],
 )
 def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(without, tmp_path, monkeypatch):

@@ -261,6 +261,7 @@ def test_the_pace_grows_shrinks_pauses_and_keeps_to_the_buckets():
     assert backoff(1, 33.0) == 33.0
 
 
+@pytest.mark.slow
 def test_requests_a_minute_are_kept(tmp_path):
     with server() as port:
         start = time.monotonic()

@@ -94,7 +94,12 @@ def trained(weights, config, folder):
 def trained_for_real(weights, method, folder):
     """Some updates by the training process's own code, targets by architecture."""
     rows = [{"prompt": question, "response": "They are 7."} for question in QUESTIONS]
-    settings = {"batch_size": 3, "epochs": 2, "learning_rate": 0.05 if method["kind"] == "Lora" else 0.002, "warmup_steps": 0}
+    settings = {
+        "batch_size": 3,
+        "epochs": 2,
+        "learning_rate": 0.05 if method["kind"] == "Lora" else 0.002,
+        "warmup_steps": 0,
+    }
     run_here(write_job(folder, weights.base, rows, method=method, **settings))
     first, last = column(folder, "loss")
     assert last < first

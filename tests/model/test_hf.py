@@ -60,6 +60,7 @@ def test_a_prompt_that_does_not_fit_the_context_is_its_own_kind_and_nothing_is_c
     assert not nearly.finished
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_answers_of_one(student, tiny_model):
     assert ask(HF(str(tiny_model), device="cpu,cpu").load(), PROMPTS, 8) == ask(student, PROMPTS, 8)
 
