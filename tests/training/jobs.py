@@ -1,8 +1,11 @@
 """Small jobs for the tests of the training process, started here or in processes of their own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -66,6 +69,18 @@ def run(folder):
 def metrics(folder):
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def kill_behind(folder, updates):
+    """Start a job and kill it, as hard as can be, once it has made so many updates."""
+    process = start(folder)
+    for _ in range(6000):
+        if len(metrics(folder)) >= updates:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "model").exists()
 
 
 def column(folder, name):

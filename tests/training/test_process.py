@@ -19,11 +19,11 @@ from tests.training.jobs import (
     assert_close,
     assert_same,
     column,
+    kill_behind,
     metrics,
     pairs,
     run,
     run_here,
-    start,
     weights,
     write_job,
     write_rows,
@@ -330,14 +330,7 @@ def test_it_never_imports_hydra_nor_the_rest_of_errata():
 def test_killed_and_started_again_it_ends_with_the_same_bits(tiny_model, tmp_path):
     reference, folder = (write_job(tmp_path / name, tiny_model) for name in ("whole", "killed"))
     run(reference)
-    process = start(folder)
-    for _ in range(4000):
-        if len(metrics(folder)) >= 4:
-            break
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (folder / "model").exists()
+    kill_behind(folder, 4)
     run(folder)
     assert_same(weights(folder), weights(reference))
     assert column(folder, "loss") == column(reference, "loss")

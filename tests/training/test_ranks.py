@@ -1,11 +1,8 @@
 """Several processes, over gloo on a CPU: one update is the same under every strategy, and a killed job goes on exactly."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from tests.training.jobs import (
@@ -14,7 +11,7 @@ from tests.training.jobs import (
     assert_close,
     assert_same,
     column,
-    metrics,
+    kill_behind,
     run,
     run_here,
     start,
@@ -62,14 +59,7 @@ def test_killed_ranks_go_on_to_the_same_bits(tiny_model, tmp_path, strategy, met
         job(tmp_path / name, tiny_model, method, strategy=strategy, devices=2, rows=80) for name in ("whole", "killed")
     )
     run(whole)
-    process = start(killed)
-    for _ in range(6000):
-        if len(metrics(killed)) >= 4:
-            break
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (killed / "model").exists()
+    kill_behind(killed, 4)
     run(killed)
     assert_same(weights(killed), weights(whole))
     for name in ("loss", "gradient_norm", "learning_rate"):
