@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from errata.records import Example
 from errata.run_folder import Stage, encode_lines, fingerprint_folder, write_atomically
 
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
-log = logging.getLogger("errata")
 
 
 def train(

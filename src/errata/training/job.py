@@ -44,7 +44,7 @@ class Job:
     epochs: int
     batch_size: int
     micro_batch_size: int
-    packing: bool
+    packing: bool | None
     micro_tokens: int
     group_by_length: bool
     max_length: int

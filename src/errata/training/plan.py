@@ -156,7 +156,7 @@ class Loader:
             rows = [self.rows[place] for place in part]
             own += sum(len(row.ids) for row in rows)
             idle = Row(np.asarray([self.pad_id]), np.asarray([False]))
-            passes.append(tensors(rows or [idle], self.job.packing, self.pad_id))
+            passes.append(tensors(rows or [idle], bool(self.job.packing), self.pad_id))
         places = list(update)
         return Update(
             passes,

@@ -124,10 +124,11 @@ def train(folder: Path) -> None:
     best = Best(folder / "checkpoints") if job.keep == "best" and look.dev is not None else None
     peak = peak_flops(torch.device(where.kind), job.precision)
     metrics = Metrics(
-        folder / "metrics.jsonl" if first else folder / f"metrics.{where.rank}.jsonl",
+        folder / "metrics.jsonl",
         done,
         flops_per_token(model, float(look.rows.lengths.mean())),
         peak and peak * where.ranks,
+        first,
     )
     torch.manual_seed(job.seed + where.rank)  # the ranks' dropout is not one and the same
     start = time.monotonic()

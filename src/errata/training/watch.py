@@ -2,8 +2,9 @@
 
 import json
 import math
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ class Metrics(pl.Callback):
     Args:
         path: the file; lines of updates that have to be made again are dropped first.
         flops_per_token, peak: operations for a token, and of all devices in a second, at most.
+        writes: whether this is the rank that writes it.
     """
 
-    def __init__(self, path: Path, updates_done: int, flops_per_token: float, peak: float | None) -> None:
+    def __init__(self, path: Path, updates_done: int, flops_per_token: float, peak: float | None, writes: bool) -> None:
         self.path, self.flops, self.peak = path, flops_per_token, peak
-        if path.exists():
+        if writes and path.exists():
             lines = path.read_bytes().split(b"\n")
             path.write_bytes(b"".join(line + b"\n" for line in lines[:updates_done] if line))
         self._start = time.monotonic()
@@ -102,16 +104,13 @@ class Dev(pl.Callback):
 
 
 def memory_gib(device: torch.device) -> float:
-    """Most memory that this process has held: on its GPU, or in all."""
+    """The most memory that this process has held on its GPU; without one, what it holds now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return float(psutil.Process().memory_info().rss) / 2**30
 
 
-def say(message: str, is_zero: bool = True, to: Callable[[str], Any] | None = None) -> None:
+def say(message: str, is_zero: bool) -> None:
     """A word to the user, of rank 0 alone; standard error is the job's log."""
     if is_zero:
-        import sys
-
-        (to or sys.stderr.write)(message + "\n")
-        sys.stderr.flush()
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
