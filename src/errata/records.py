@@ -5,6 +5,7 @@ the question it came from: a question is `arithmetic/train/17`; the request made
 `2/arithmetic/train/17`; the third problem in the reply to that is `2/arithmetic/train/17/3`.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,6 +214,133 @@ class Parsed:
     solution: str = ""
     answer: str = ""
     malformed: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One record of an instruction set (Alpaca-CoT's form: instruction, input, output).
+
+    Attributes:
+        input: what the instruction is about; "" for many.
+        source: the corpus it comes from; `id` begins with it: `alpaca/17`.
+        language: ISO 639 code, "" where unknown.
+        licence: what the corpus says of itself.
+        history: earlier turns, (user, assistant) each, oldest first; the last turn is instruction, input and output.
+        skill: the kind of task, where the corpus has it.
+        template: which template a converted record was filled into.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    source: str = ""
+    language: str = ""
+    licence: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+    skill: str = ""
+    template: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """The user turn: the instruction, and its input behind an empty line."""
+        return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The whole conversation as chat messages."""
+        turns = [*self.history, (self.prompt, self.output)]
+        return [
+            {"role": role, "content": text}
+            for turn in turns
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a reviser made of a pair: it is `revised`, `kept` as it was, or `dropped`, for the `reason` that is counted.
+
+    Attributes:
+        final: the pair that goes on: never half of one and half of the other; None where it was dropped.
+        detail: the evidence for the reason.
+        critiques: what was found wanting, by what was looked at (`instruction`, `response`).
+        scores: measures that decided, by name; None where one could not be computed.
+        request_ids: the requests that were made for it.
+        rejected: the text that was not used, where there is one.
+    """
+
+    id: str
+    original: Pair
+    final: Pair | None
+    status: str
+    reason: str = ""
+    detail: str = ""
+    critiques: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    request_ids: tuple[str, ...] = ()
+    rejected: str = ""
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """Mean losses (nats a token) of a pair's texts under a model; None where one could not be computed, `missing` says why.
+
+    Attributes:
+        response: of the response alone.
+        response_given: of the response behind its instruction, on the same tokens.
+        instruction: of the instruction alone.
+        instruction_given: of the instruction behind a request to guess it from the response, on the same tokens.
+    """
+
+    id: str
+    response: float | None = None
+    response_given: float | None = None
+    instruction: float | None = None
+    instruction_given: float | None = None
+    missing: str = ""
+
+    @property
+    def ifd(self) -> float | None:
+        """Instruction-following difficulty, a ratio of perplexities: exp(L(y|x) - L(y)); higher is harder."""
+        return _ratio(self.response_given, self.response)
+
+    @property
+    def rifd(self) -> float | None:
+        """Reversed IFD: exp(L(x|y') - L(x)); lower is more feasible."""
+        return _ratio(self.instruction_given, self.instruction)
+
+
+def _ratio(given: float | None, alone: float | None) -> float | None:
+    return None if given is None or alone is None else math.exp(given - alone)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge makes of one item of a test set.
+
+    Attributes:
+        testset, skill: where the item is from, and its kind of task.
+        outcome: `win`, `tie` or `loss` of the first answer against the second; None where nothing was compared, or there
+            is no verdict.
+        orders: for each order of showing, the scores (first answer, second answer); None where the verdict could not be read.
+        contradicts: the two orders prefer different answers.
+        score: of a single answer, where it is rated by itself; `parts` by dimension.
+        reason: why there is no verdict.
+        lengths: characters of the first answer and of the second.
+    """
+
+    id: str
+    testset: str
+    skill: str = ""
+    outcome: str | None = None
+    orders: tuple[tuple[float, float] | None, ...] = ()
+    contradicts: bool = False
+    score: float | None = None
+    parts: dict[str, float | None] = field(default_factory=dict)
+    reason: str = ""
+    lengths: tuple[int, int] = (0, 0)
+    request_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

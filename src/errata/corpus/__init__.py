@@ -1,0 +1,1 @@
+"""Named instruction sets, and mixtures of them."""

@@ -1,0 +1,1 @@
+"""Revisers: instruction sets in, better ones out."""
