@@ -18,13 +18,20 @@ GROUND = {
     "cases",
     "packed",
     "trained",
+    "prompts",
 }
-PROTOCOLS = {"dataset", "strategy", "model", "gate", "instructor", "retrieval", "allocation", "tracking"}
+PROTOCOLS = {
+    "dataset", "strategy", "model", "gate", "instructor", "retrieval", "allocation", "tracking", "corpus", "reviser", "judge",
+}  # fmt: skip
+KNOWS = {"gate": {"dataset"}, "strategy": {"dataset"}, "reviser": {"model"}}
+"""Protocols that work on what another one is about: gates judge rows of a dataset, a coach is a model."""
 MAY_IMPORT = {
     "stage": GROUND | PROTOCOLS,
     "splits": GROUND | PROTOCOLS | {"setup"},
-    "improve": GROUND | PROTOCOLS | {"stage", "setup", "splits"},
-    "config": GROUND | {"tracking", "training"},
+    "revise": GROUND | PROTOCOLS | {"stage", "setup", "report"},
+    "judging": GROUND | PROTOCOLS | {"stage", "setup", "report"},
+    "improve": GROUND | PROTOCOLS | {"stage", "setup", "splits", "revise"},
+    "config": GROUND | {"tracking", "training", "corpus"},
     "setup": GROUND | PROTOCOLS | {"config"},
     "report": GROUND,
     "training": {"chat", "weights", "errors"},
@@ -34,7 +41,10 @@ MAY_IMPORT = {
     "sandbox": {"errors", "sandbox_channel", "sandbox_child"},
     "sandbox_child": {"sandbox_channel", "sandbox_walls"},
     "plan": GROUND | PROTOCOLS | {"setup", "improve", "splits", "stage"},
-    "command": GROUND | PROTOCOLS | {"setup", "improve", "plan", "report", "stage", "training"},
+    "data_plan": GROUND | PROTOCOLS | {"setup", "plan", "revise", "judging", "report", "stage"},
+    "command": GROUND
+    | PROTOCOLS
+    | {"setup", "improve", "revise", "judging", "plan", "data_plan", "report", "stage", "training"},
     "ledger_tools": GROUND,
     "ledger_command": GROUND | {"ledger_tools"},
     "export": GROUND | {"report"},
@@ -61,8 +71,7 @@ def test_nothing_imports_upward():
         name = path.relative_to(ROOT).with_suffix("").as_posix()
         floor = name.split("/")[0]
         if floor in PROTOCOLS:
-            # a gate judges rows of a dataset, a strategy may train on them: both may know the dataset protocol
-            allowed = GROUND | {floor} | ({"dataset"} if floor in ("gate", "strategy") else set())
+            allowed = GROUND | {floor} | KNOWS.get(floor, set())
         elif floor in GROUND - set(MAY_IMPORT):
             allowed = GROUND
         else:

@@ -34,7 +34,7 @@ def test_it_holds_every_config_prompt_and_module(installed):
         names = {path.relative_to(ROOT / source) for path in (ROOT / source).rglob("*.yaml")}
         assert names
         assert names <= {path.relative_to(site / packed) for path in (site / packed).rglob("*.yaml")}
-    for pattern in ("*.py", "*.txt", "*.jinja", "py.typed"):
+    for pattern in ("*.py", "*.txt", "*.json", "*.jinja", "py.typed"):
         names = {path.relative_to(ROOT / "src/errata") for path in (ROOT / "src/errata").rglob(pattern)}
         assert names <= {path.relative_to(site / "errata") for path in (site / "errata").rglob(pattern)}
 

@@ -1,7 +1,7 @@
 """The command line: `errata COMMAND`. The only module that sees Hydra's composed config.
 
-`improve`, `evaluate` and `train` take Hydra overrides; the others read what is stored. Of these only `export` and `chat`
-load a model.
+`improve`, `evaluate`, `train`, `revise` and `judge` take Hydra overrides; the others read what is stored. Of these only
+`export` and `chat` load a model.
 """
 
 import argparse
@@ -25,6 +25,8 @@ _HELP = """\
   errata improve  \\[NAME=VALUE ...]    the loop: errors -> practice -> training -> test, again and again
   errata evaluate \\[NAME=VALUE ...]    a model on datasets, one record a question
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
+  errata revise   \\[NAME=VALUE ...]    instruction sets in, a better one out
+  errata judge    \\[NAME=VALUE ...]    answers compared or rated: is it better?
   errata report   RUN...              tables and plots again, from stored runs; several are compared
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
   errata export   RUN                 a folder for others: merged model, training set, their cards; or to the hub
@@ -34,7 +36,7 @@ _HELP = """\
 `errata COMMAND --help` shows a command's options, with examples. Begin with `errata improve dry_run=true`.
 Tab completion in bash: eval "$(errata -sc install=bash)"
 """
-_CONFIGURED = ("improve", "evaluate", "train")
+_CONFIGURED = ("improve", "evaluate", "train", "revise", "judge")
 _COMMANDS = (*_CONFIGURED, "report", "why", "export", "chat", "ledger")
 
 

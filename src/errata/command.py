@@ -1,17 +1,22 @@
 """What each configured command does, once its configuration has been checked."""
 
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from errata.data_plan import show_judging_plan, show_revision_plan
 from errata.errors import DataError
 from errata.improve import attempt_inputs
 from errata.improve import improve as run_loop
+from errata.judging import judge as compare_answers
 from errata.model.base import Model
 from errata.model.recorded import Recorded
 from errata.plan import show_plan
 from errata.report.write import report
+from errata.revise import revise as run_reviser
+from errata.reviser.expert import RECORD, write_coach_data
 from errata.run_folder import RunFolder
 from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate as answer_and_grade
@@ -67,23 +72,40 @@ def _students(setup: Setup, name: str) -> dict[int, Model]:
     return {iteration: Recorded(str(folder)) for iteration, folder in sorted(stages.items())}
 
 
-def train(setup: Setup) -> None:
-    """`errata train`: a file of rows in, a model folder out."""
-    settings = setup.settings
-    rows = Path(settings.data).expanduser()
-    dev = Path(settings.dev).expanduser() if settings.dev is not None else None
-    if settings.dry_run:
-        with rows.open("rb") as file:
-            show_plan(setup, sum(bool(line.strip()) for line in file))
+def revise(setup: Setup) -> None:
+    """`errata revise`: a mixture of corpora and a reviser in, a better instruction set out; or its make-up and the price."""
+    if setup.settings.dry_run:
+        show_revision_plan(setup)
         return
+    report(run_reviser(setup))
+
+
+def judge(setup: Setup) -> None:
+    """`errata judge`: answers to test sets, compared or rated; or what would be asked."""
+    if setup.settings.dry_run:
+        show_judging_plan(setup)
+        return
+    report(compare_answers(setup))
+
+
+def train(setup: Setup) -> None:
+    """`errata train`: a file of rows, or experts' revisions, in; a model folder out."""
+    settings = setup.settings
+    dev = Path(settings.dev).expanduser() if settings.dev is not None else None
     cache = (Path(settings.output_dir).expanduser() / "tokens").resolve()
     job = job_settings(settings.training, settings.seed, str(dev.resolve()) if dev is not None else None, str(cache))
-    if settings.preview is not None:
+    if settings.dry_run or settings.preview is not None:
         with tempfile.TemporaryDirectory() as place:
-            prepare(Path(place), setup.model, rows, job)
-            preview(Path(place), settings.preview)
+            rows = _rows(settings, Path(place))
+            if settings.dry_run:
+                with rows.open("rb") as file:
+                    show_plan(setup, sum(bool(line.strip()) for line in file))
+            else:
+                prepare(Path(place), setup.model, rows, job)
+                preview(Path(place), settings.preview)
         return
     with RunFolder(setup.folder, setup.plain) as folder, Tracker(settings.tracking, folder.path, setup.plain) as tracker:
+        rows = _rows(settings, folder.path)
         stage = folder.stage(
             "train",
             rows=file_digest(rows),
@@ -101,7 +123,16 @@ def train(setup: Setup) -> None:
             tracker.log({f"train/{name}": value for name, value in line.items()})
 
         fine_tune(stage, setup.model, rows, job, heard)
+        if settings.revisions is not None:  # what it was trained on goes with a coach: it will not revise that
+            shutil.copyfile(folder.path / RECORD, stage.folder / "model" / RECORD)
     report(setup.folder)
+
+
+def _rows(settings: Any, folder: Path) -> Path:
+    """The file of rows: the user's, or a coach's, made of the experts' revisions in that folder."""
+    if settings.data is not None:
+        return Path(settings.data).expanduser()
+    return write_coach_data(Path(settings.revisions).expanduser(), settings.alpha, folder)
 
 
 def _show_commands(folder: Path) -> None:

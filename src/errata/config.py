@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from errata.corpus.mixture import Mixture
 from errata.tracking.tracker import Tracking
 from errata.training.job import PRECISIONS, SCHEDULES, STRATEGIES, conflicts
 
@@ -38,6 +39,7 @@ class Training:
         too_long: what becomes of longer ones: `error`, `drop`, or `cut` at the left of the prompt; counted. In the
             loop the length gate has rejected them before.
         learning_rate, schedule, warmup_steps: peak, its course afterwards, and updates of linear warm-up.
+        warmup_share: the warm-up as a share of all updates instead, rounded up (as transformers has it).
         warmup_too_long: a warm-up beyond a tenth of the run is `cut` to it; or `error`: none may outlast the run.
         betas, weight_decay: AdamW's.
         clip: largest gradient norm (0: no clipping).
@@ -68,6 +70,7 @@ class Training:
     learning_rate: float = MISSING
     schedule: str = "cosine"
     warmup_steps: int = 0
+    warmup_share: float | None = None
     warmup_too_long: str = "cut"
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: float = 0.0
@@ -125,6 +128,8 @@ class Training:
         ]
         if len(self.betas) != 2:
             found.append(f"training.betas is {self.betas}: AdamW takes two numbers")
+        if self.warmup_share is not None and not 0 <= self.warmup_share < 1:
+            found.append(f"training.warmup_share is {self.warmup_share}: choose a share from 0 to 1, or null")
         if not 0 <= self.dev_share < 1:
             found.append(f"training.dev_share is {self.dev_share}: choose a share from 0 to 1")
         if self.strategy == "one" and (self.devices or 1) > 1:
@@ -259,10 +264,26 @@ class Common:
     dry_run: bool = neutral(False)
     model: Any = None
     tracking: Tracking = field(default_factory=Tracking, metadata={"neutral": True})
+    experiments: Any = neutral(None)
+    sweeps: Any = neutral(None)
 
 
 @dataclass
-class ImproveConfig(Common):
+class Paying(Common):
+    """What the commands take that ask an instructor.
+
+    Attributes:
+        ledger: the file that holds every paid reply (None: ledger.sqlite in `output_dir`).
+        budget: what the instructor may cost.
+    """
+
+    ledger: str | None = neutral(None)
+    budget: Budget = field(default_factory=Budget, metadata={"neutral": True})
+    instructor: Any = None
+
+
+@dataclass
+class ImproveConfig(Paying):
     """`errata improve`.
 
     Attributes:
@@ -273,16 +294,13 @@ class ImproveConfig(Common):
         sizes: another number for some of the datasets: `sizes={mmlu: 1000}`.
         wall: further datasets whose test splits no training row may touch (`dataset@wall=[bbh]`); those of `dataset` and
             `tests` always stand.
-        ledger: the file that holds every paid reply (None: ledger.sqlite in `output_dir`).
-        budget: what the instructor may cost.
+        reviser: what is made of the verified practice before it is mixed (`none`: nothing).
     """
 
     iterations: int = 1
     sample_size: int = MISSING
     sizes: dict[str, int] = field(default_factory=dict)
     protocol: str = "corrected"
-    ledger: str | None = neutral(None)
-    budget: Budget = field(default_factory=Budget, metadata={"neutral": True})
     dataset: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
     wall: dict[str, Any] = field(default_factory=dict)
@@ -292,11 +310,9 @@ class ImproveConfig(Common):
     equalise: Equalise = field(default_factory=Equalise)
     policy: Policy = field(default_factory=Policy)
     retrieval: Any = None
-    instructor: Any = None
     gate: dict[str, Any] = field(default_factory=dict)
+    reviser: Any = None
     training: Training = field(default_factory=Training)
-    experiments: Any = neutral(None)
-    sweeps: Any = neutral(None)
 
     @property
     def needs_dev(self) -> bool:
@@ -325,19 +341,72 @@ class TrainConfig(Common):
 
     Attributes:
         data: the rows: {prompt, response}, {messages} or {instruction, input, output} objects, one a line.
+        revisions: instead of `data`, experts' revisions of instruction pairs (CoachLM's file): a coach is trained on them.
+        alpha: share of the revisions, those of the largest edit distance, that the coach is trained on.
         dev: further rows on which the loss is measured (null: training.dev_share of `data`, if any).
         preview: show so many rows with their trained tokens, and what the job would take, and stop.
         prepare: write the job's folder, say how to start it on several machines, and stop.
     """
 
-    data: str = MISSING
+    data: str | None = None
+    revisions: str | None = None
+    alpha: float = 0.3
     dev: str | None = None
     preview: int | None = neutral(None)
     prepare: bool = neutral(False)
     training: Training = field(default_factory=Training)
 
 
-SCHEMAS: dict[str, type] = {"improve": ImproveConfig, "evaluate": EvaluateConfig, "train": TrainConfig}
+@dataclass
+class ReviseConfig(Paying):
+    """`errata revise`: instruction sets in, a better one out.
+
+    Attributes:
+        corpus: the instruction sets that are mixed (`corpus=[alpaca,cot]`).
+        mixture: how much of each, and what is left out.
+        wall: datasets whose test splits no record may touch (`dataset@wall=[gsm8k]`).
+        testset: test sets of instructions that no record may touch either (`testset=[vicuna80]`).
+        reviser: what is made of the records (`none`: the mixture as it is).
+        max_length: longest record in tokens that the model scores.
+        decisions: what people decided in review.html, row by row; only the final set depends on it.
+    """
+
+    corpus: dict[str, Any] = field(default_factory=dict)
+    mixture: Mixture = field(default_factory=Mixture)
+    wall: dict[str, Any] = field(default_factory=dict)
+    testset: dict[str, Any] = field(default_factory=dict)
+    reviser: Any = None
+    retrieval: Any = None
+    max_length: int = 2048
+    decisions: str | None = neutral(None)
+
+
+@dataclass
+class JudgeConfig(Paying):
+    """`errata judge`: answers to test sets, compared or rated.
+
+    Attributes:
+        testset: the test sets (`testset=[vicuna80,koala180]`).
+        answers: what is judged: a file of answers, or a run of `errata revise`; null: the model's own answers.
+        against: what the answers are compared with: another file, or `reference`.
+        judge: how they are judged.
+        max_new_tokens: longest answer of the model.
+    """
+
+    testset: dict[str, Any] = field(default_factory=dict)
+    answers: str | None = None
+    against: str | None = None
+    judge: Any = None
+    max_new_tokens: int = 1024
+
+
+SCHEMAS: dict[str, type] = {
+    "improve": ImproveConfig,
+    "evaluate": EvaluateConfig,
+    "train": TrainConfig,
+    "revise": ReviseConfig,
+    "judge": JudgeConfig,
+}
 
 
 def register() -> None:

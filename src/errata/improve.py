@@ -17,12 +17,15 @@ from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset, Examiner
 from errata.errors import DataError
 from errata.gate.base import Context
-from errata.gate.consensus import Consensus
+from errata.gate.consensus import Consensus, as_question
 from errata.gate.leak import Leak
 from errata.gate.length import Length
 from errata.ledger import Ledger
 from errata.model.base import Model
-from errata.records import Attempt, Case, Example, Question, Request
+from errata.records import Attempt, Case, Example, Pair, Question, Request, Revision
+from errata.revise import StageDesk, as_pair, tally
+from errata.reviser.base import DROPPED, KEPT, REVISED
+from errata.reviser.none import Unrevised
 from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
 from errata.setup import Setup, result_changing
 from errata.splits import load_splits
@@ -34,7 +37,7 @@ from errata.stage.mix import Blend, mix
 from errata.stage.parse import parse
 from errata.stage.retrieve import retrieve
 from errata.stage.train import job_settings, train
-from errata.stage.verify import verify
+from errata.stage.verify import rejections, verify
 from errata.strategy.base import Strategy, Supply, originals
 from errata.tracking.tracker import Tracker
 
@@ -122,7 +125,7 @@ class Run:
         strategy = _present(self.setup.strategy)
         if isinstance(strategy, Supply):
             rows = strategy.rows(errors, self.splits[name]["train"], dataset, iteration)
-            return self.verified(rows, name, iteration, [], digest(encode_lines(rows)))
+            return self.revised(student, self.verified(rows, name, iteration, [], _digest(rows)), name, iteration, [])
         cases = self.cases(strategy, errors, successes, place, iteration)
         requests = [self.anew(strategy.request(case, dataset.layout)) for case in cases]
         self.sent.update(_messages(request) for request in requests)
@@ -138,7 +141,8 @@ class Run:
         stage = self.folder.stage(f"{place}/parse", replies=stage.outputs["replies"])
         parsed, _ = parse(stage, replies, dataset, iteration)
         self._track(stage, iteration)
-        return self.verified(parsed, name, iteration, earlier, stage.outputs["examples"])
+        rows = self.verified(parsed, name, iteration, earlier, stage.outputs["examples"])
+        return self.revised(student, rows, name, iteration, earlier)
 
     def anew(self, request: Request) -> Request:
         """The request as a draw that no former iteration has had."""
@@ -174,8 +178,44 @@ class Run:
         self._track(stage, iteration)
         return found
 
+    def revised(
+        self, student: Model, rows: list[Example], name: str, iteration: int, earlier: list[Example]
+    ) -> list[Example]:
+        """The rows as the reviser leaves them. What it changed passes the gates again, or the row stays as it was."""
+        reviser, dataset, step = self.setup.reviser, self.setup.datasets[name], f"iteration_{iteration}/{name}/revise"
+        if isinstance(reviser, Unrevised) or not rows:
+            return rows
+
+        def heard(place: str, counts: dict[str, Any]) -> None:
+            log_counts(self.tracker, place.rpartition("/")[2], counts, iteration)
+
+        limit = self.setup.settings.training.max_length
+        desk = StageDesk(self.setup, self.folder, self.ledger, step, student, limit, heard)
+        revisions = reviser.revise([as_pair(row) for row in rows], desk)
+        changed = [
+            as_row(row, revision.final, dataset)
+            for row, revision in zip(rows, revisions, strict=True)
+            if revision.status == REVISED and revision.final is not None
+        ]
+        passed = {row.id: row for row in self.verified(changed, name, iteration, earlier, _digest(changed), "revise/")}
+        stage = self.folder.stage(
+            f"{step}/revised", rows=_digest(rows), reviser=result_changing(reviser), desk=desk.done,
+            passed=_digest(list(passed.values())),
+        )  # fmt: skip
+        if not stage.finished:
+            failed = {
+                row.id: (row.reason, row.detail, row.text)
+                for gates in ("verify", "agree")
+                for row in rejections(self.folder.path / step / gates)
+            }
+            revisions = [_fallen_back(one, *failed[one.id]) if one.id in failed else one for one in revisions]
+            left = [passed.get(row.id, row) for row, one in zip(rows, revisions, strict=True) if one.status != DROPPED]
+            stage.finish(tally(revisions), revisions=revisions, examples=left)
+        self._track(stage, iteration)
+        return stage.read("examples", Example)
+
     def verified(
-        self, parsed: list[Example], name: str, iteration: int, earlier: list[Example], inputs: str
+        self, parsed: list[Example], name: str, iteration: int, earlier: list[Example], inputs: str, step: str = ""
     ) -> list[Example]:
         """The rows that pass the gates; of original rows, which repeat the train split by design, only leak and length."""
         settings = self.setup.settings
@@ -189,7 +229,7 @@ class Run:
         tests = self.walled()
         train = [question for split in ("train", "dev") for question in self.splits[name].get(split, [])]
         stage = self.folder.stage(
-            f"iteration_{iteration}/{name}/verify",
+            f"iteration_{iteration}/{name}/{step}verify",
             examples=inputs,
             gates=result_changing(list(gates.values())),
             max_length=settings.training.max_length,
@@ -202,19 +242,20 @@ class Run:
         context = self.context(name, train, tests, earlier)
         kept, _ = verify(stage, parsed, gates, context)
         self._track(stage, iteration)
-        return self.agreed(kept, consensus, name, iteration) if consensus is not None and kept and not original else kept
+        judged = consensus is not None and kept and not original
+        return self.agreed(kept, consensus, name, f"iteration_{iteration}/{name}/{step}") if judged else kept
 
-    def agreed(self, rows: list[Example], gate: Consensus, name: str, iteration: int) -> list[Example]:
+    def agreed(self, rows: list[Example], gate: Any, name: str, place: str) -> list[Example]:
         """The rows whose answers independent solutions agree with."""
-        dataset, place = self.setup.datasets[name], f"iteration_{iteration}/{name}"
+        dataset, iteration = self.setup.datasets[name], rows[0].iteration
         requests = [request for row in rows for request in gate.requests(row, dataset.layout)]
         solver = gate.instructor or _present(self.setup.instructor)
         inputs = {"requests": digest(encode_lines(requests)), "instructor": result_changing(solver)}
-        stage = self.folder.stage(f"{place}/solve", **inputs)
+        stage = self.folder.stage(f"{place}solve", **inputs)
         replies = instruct(stage, requests, solver, self.ledger, self.setup.purse(stage.name))
         self._track(stage, iteration)
         stage = self.folder.stage(
-            f"{place}/agree",
+            f"{place}agree",
             rows=_digest(rows),
             replies=stage.outputs["replies"],
             gate=result_changing(gate),
@@ -348,8 +389,29 @@ class Run:
 
     def _track(self, stage: Stage, iteration: int) -> None:
         step = stage.name.rpartition("/")[2]
-        flat = {key: value for key, value in stage.record.counts.items() if not isinstance(value, dict)}
-        self.tracker.log({f"stage/{step}/{key}": value for key, value in flat.items()} | {"iteration": iteration})
+        log_counts(self.tracker, step, stage.record.counts, iteration)
+
+
+def _fallen_back(revision: Revision, reason: str, detail: str, text: str) -> Revision:
+    """The revision of a row that a gate then rejected: the row as it was, whole."""
+    return replace(revision, final=revision.original, status=KEPT, reason=reason, detail=detail, rejected=text)
+
+
+def log_counts(tracker: Tracker, step: str, counts: dict[str, Any], iteration: int) -> None:
+    """Send a stage's totals to the tracker."""
+    flat = {key: value for key, value in counts.items() if not isinstance(value, dict)}
+    tracker.log({f"stage/{step}/{key}": value for key, value in flat.items()} | {"iteration": iteration})
+
+
+def as_row(row: Example, pair: Pair, dataset: Dataset) -> Example:
+    """A revised pair as the training row that it was made of; where the question is another one, with its own answer.
+
+    Of a program the tests stay, whatever its question became: a revision that they do not hold for falls at the gate.
+    """
+    new = replace(row, prompt=pair.prompt, response=pair.output)
+    if pair.prompt == row.prompt or dataset.layout == "code":
+        return new
+    return replace(new, answer=dataset.grade(as_question(new, dataset.layout), new.response).answer or "")
 
 
 def attempt_inputs(student: Model, dataset: Dataset | Examiner, questions: list[Question]) -> dict[str, Any]:

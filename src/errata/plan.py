@@ -86,7 +86,7 @@ def show_plan(setup: Setup, rows: int | None = None) -> None:
     out = console()
     out.print(table)
     if setup.instructor is not None:
-        out.print(_money(setup, None if None in total else known), highlight=False)
+        out.print(money(setup, None if None in total else known), highlight=False)
     out.print("No model was loaded and nothing was sent. Without dry_run=true the same command does it.", highlight=False)
 
 
@@ -120,7 +120,7 @@ def _asking(setup: Setup, name: str, dataset: Dataset, train: Sequence[Question]
         cases = [replace(case, neighbours=tuple(successes[: setup.retrieval.k])) for case in cases]
     cases = strategy.arranged(cases, rng)
     requests = [strategy.request(case, dataset.layout) for case in cases]
-    paid = _held(setup, requests) if known and setup.ledger.exists() else set()
+    paid = held_in_ledger(setup, requests) if known and setup.ledger.exists() else set()
     unpaid = [request for request in requests if request.id not in paid]
     problems = sum(request.problems for request in requests)
     return Asking(len(requests), not known, len(paid), *estimate(unpaid, instructor), problems)
@@ -142,7 +142,8 @@ def _finished(folder: Path) -> bool:
     return stage is not None and stage.finished
 
 
-def _held(setup: Setup, requests: Sequence[Request]) -> set[str]:
+def held_in_ledger(setup: Setup, requests: Sequence[Request]) -> set[str]:
+    """Ids of the requests that were paid for before."""
     instructor: Any = setup.instructor
     with Ledger(setup.ledger) as ledger:
         calls = {request.id: instructor.call(request.messages, request.draw, request.schema) for request in requests}
@@ -155,7 +156,7 @@ def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
         table.add_row(stage, _state(setup, stage), f"{len(splits[name]['test'])} questions", "", "")
 
 
-def _money(setup: Setup, expected: float | None) -> str:
+def money(setup: Setup, expected: float | None) -> str:
     """How the prices were made, and what the budget leaves."""
     tokenizer = getattr(setup.instructor, "tokenizer", None)
     counted = f"Prompts are counted by the tokenizer of {tokenizer}" if tokenizer else "A token is taken for 4 characters"

@@ -311,8 +311,11 @@ class Likelihoods:
         return _ratio(self.instruction_given, self.instruction)
 
 
+_LARGEST = 700.0  # nats; the exponential of more is no float
+
+
 def _ratio(given: float | None, alone: float | None) -> float | None:
-    return None if given is None or alone is None else math.exp(given - alone)
+    return None if given is None or alone is None else math.exp(min(given - alone, _LARGEST))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(value).hexdigest()[:16]
 
 
+def digest_of_file(path: Path) -> str:
+    """What `digest` says of the file's bytes, of which only a part is in memory at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def fingerprint_folder(folder: Path) -> str:
     """Hash of a model folder: small files whole; of a weight file its size, first and last MiB."""
     parts = []
@@ -144,7 +150,7 @@ class Stage:
 
         Args:
             counts: what the stage's log line and the report show.
-            outputs: digests of outputs that are not tables (a model folder, say).
+            outputs: digests of outputs that are no tables (a model folder, say), or of tables that are in place already.
             tables: records in their final order.
         """
         outputs = dict(outputs or {})
@@ -167,7 +173,7 @@ class Stage:
     def _intact(self, stored: StageRecord) -> bool:
         tables = {path.stem: path for path in self.folder.glob("*.jsonl")}
         return all(
-            name in tables and digest(tables[name].read_bytes()) == value
+            name in tables and digest_of_file(tables[name]) == value
             for name, value in stored.outputs.items()
             if not (self.folder / name).is_dir()
         )

@@ -17,15 +17,20 @@ from omegaconf.errors import OmegaConfBaseException
 from errata.allocation.base import Allocation
 from errata.allocation.uniform import Uniform
 from errata.config import SCHEMAS
+from errata.corpus.base import Corpus
 from errata.dataset.base import Dataset, Examiner, no_weights
 from errata.errors import ConfigError, DataError
 from errata.gate.base import Gate
 from errata.gate.consensus import Consensus
 from errata.instructor.base import Instructor
+from errata.judge.base import Judge
 from errata.ledger import Purse
 from errata.model.base import Model
 from errata.records import Question
 from errata.retrieval.base import Retrieval
+from errata.reviser.base import Reviser
+from errata.reviser.coach import Coach
+from errata.reviser.none import Unrevised
 from errata.run_folder import digest
 from errata.strategy.base import Strategy, Supply
 
@@ -47,6 +52,10 @@ class Setup:
     retrieval: Retrieval | None = None
     allocation: Allocation = field(default_factory=Uniform)
     walled: Mapping[str, Dataset] = field(default_factory=dict)
+    corpora: Mapping[str, Corpus] = field(default_factory=dict)
+    testsets: Mapping[str, Corpus] = field(default_factory=dict)
+    reviser: Reviser = field(default_factory=Unrevised)
+    judge: Judge | None = None
 
     @property
     def embeddings(self) -> Path:
@@ -72,6 +81,8 @@ class Setup:
                 if self.model.trains or name in self.walled:
                     raise
                 log.warning("%s: no wall to its test split, which is not at hand (%s)", name, error)
+        for name, testset in self.testsets.items():
+            found += [Question(pair.id, name, "test", pair.prompt, pair.output) for pair in testset.pairs(name)]
         return found
 
     def size(self, name: str) -> int:
@@ -127,15 +138,24 @@ def check(command: str, composed: DictConfig) -> Setup:
         if isinstance(gate, Consensus) and gate.instructor is not None:
             gate.instructor = built(OmegaConf.create(gate.instructor), f"gate.{name}.instructor")
     strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
-    asks = "instructor" in composed and not isinstance(strategy, Supply)
+    reviser = built(composed.reviser, "reviser") if "reviser" in composed else None
+    if isinstance(reviser, Coach) and reviser.model is not None:
+        reviser.model = built(OmegaConf.create(reviser.model), "reviser.model")
+    judge = built(composed.judge, "judge") if command == "judge" else None
+    corpora, testsets = group("corpus"), group("testset")
+    asking = [part for part in (reviser, judge) if part is not None and part.asks]
+    asks = (command == "improve" and not isinstance(strategy, Supply)) or bool(asking)
     instructor = built(composed.instructor, "instructor") if asks else None
     allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
     embeds = getattr(strategy, "contrasts", False) or (allocation is not None and allocation.embeds)
-    embeds = embeds or any(getattr(gate, "embeds", False) for gate in gates.values())
+    embeds = embeds or any(getattr(part, "embeds", False) for part in (*gates.values(), reviser))
     retrieval = built(composed.retrieval, "retrieval") if embeds and "retrieval" in composed else None
     walled = group("wall")
     method = built(composed.training.method, "training.method") if "training" in composed else None
-    polymorphic = ("model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval")
+    polymorphic = (
+        "model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval",
+        "corpus", "testset", "reviser", "judge",
+    )  # fmt: skip
     rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
     if "training" in rest:
         rest.training.method = None
@@ -150,9 +170,12 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += method.problems()
     if settings is not None:
         problems += _range_problems(settings)
-    for component in (model, retrieval, allocation, *datasets.values(), *gates.values()):
+    for component in (model, retrieval, allocation, reviser, judge, *datasets.values(), *gates.values()):
         if component is not None:
             problems += component.problems()
+    for kind, part in (("corpus", corpora), ("testset", testsets)):
+        for name, one in part.items():
+            problems += one.problems(f"{kind}.{name}") if one is not None else []
     known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
     if model is None or not model.trains:
         problems += [no_weights(name) for name, dataset in known.items() if isinstance(dataset, Examiner)]
@@ -164,8 +187,22 @@ def check(command: str, composed: DictConfig) -> Setup:
             {name: dataset for name, dataset in walled.items() if dataset is not None},
             settings,
         )
-    elif command == "train" and model is not None and not model.trains:
-        problems.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
+    elif command == "train":
+        problems += _train_problems(model, settings)
+    elif command == "revise":
+        walls = {name: dataset for name, dataset in walled.items() if dataset is not None}
+        problems += _wall_problems({}, {"wall": walls})
+        problems += settings.mixture.problems(list(corpora)) if settings is not None else []
+        if not composed.corpus:
+            problems.append("corpus is empty: name at least one, corpus=[alpaca]")
+    elif command == "judge":
+        problems += _judge_problems(model, testsets, judge, settings)
+    if isinstance(reviser, Coach) and reviser.model is None and model is not None:
+        problems += reviser.base_problems(model)
+    if reviser is not None and reviser.scores and model is not None and not model.trains:
+        problems.append(
+            "reviser scores pairs by the model's own probabilities: choose one whose weights are at hand (model=hf)"
+        )
     if regrade is not None and not (Path(regrade).expanduser() / "run.json").is_file():
         problems.append(f"regrade is {regrade!r}: no run folder there; expected outputs/NAME-HASH")
     if "gate" in composed and "leak" not in gates:
@@ -176,8 +213,9 @@ def check(command: str, composed: DictConfig) -> Setup:
         layouts = {name: dataset.layout for name, dataset in known.items() if not isinstance(dataset, Examiner)}
         problems += strategy.problems(layouts)
     if instructor is not None:
+        topics = [*datasets, *(type(part).__name__.lower() for part in asking)]
         for asked in (instructor, *(gate.instructor for gate in gates.values() if isinstance(gate, Consensus))):
-            problems += asked.problems(list(datasets)) if asked is not None else []
+            problems += asked.problems(topics) if asked is not None else []
         if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
             problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
     if settings is not None and instructor is not None:
@@ -187,8 +225,12 @@ def check(command: str, composed: DictConfig) -> Setup:
     if problems:
         raise ConfigError(problems)
     ordered_gates = list(gates.values())  # their order can change what is rejected, and why
+    uses_model = {
+        "revise": reviser is not None and (reviser.scores or (isinstance(reviser, Coach) and reviser.model is None)),
+        "judge": settings is not None and settings.answers is None if command == "judge" else False,
+    }
     parts = {
-        "model": model,
+        "model": model if uses_model.get(command, True) else None,
         "dataset": datasets,
         "tests": tests,
         "gate": ordered_gates,
@@ -197,10 +239,17 @@ def check(command: str, composed: DictConfig) -> Setup:
         "retrieval": retrieval,
         "allocation": allocation if command == "improve" else None,
         "wall": walled,
+        "corpus": corpora,
+        "testset": testsets,
+        "reviser": None if isinstance(reviser, Unrevised) else reviser,
+        "judge": judge,
     }
     plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
     student: Any = model  # None only where stored responses are graded anew
-    return Setup(settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval, allocation, walled)
+    return Setup(
+        settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval, allocation, walled,
+        corpora, testsets, reviser or Unrevised(), judge,
+    )  # fmt: skip
 
 
 def _improve_problems(
@@ -240,16 +289,53 @@ def _improve_problems(
                 f"dataset.{name} has no train split to take errors from. To measure on it in each iteration, "
                 f"name it under tests: dataset@tests=[{name}]"
             )
-    found += [
+    return found + _wall_problems(datasets, {"tests": tests, "wall": walled})
+
+
+def _wall_problems(datasets: Mapping[str, Dataset], groups: Mapping[str, Mapping[str, Dataset]]) -> list[str]:
+    """What is wrong with the datasets that are only measured on, or only kept out."""
+    found = [
         f"tests.{name} is among the datasets already, and measured as one of them: leave it out of tests"
-        for name in tests
+        for name in groups.get("tests", {})
         if name in datasets
     ]
-    for group, part in (("tests", tests), ("wall", walled)):
+    for group, part in groups.items():
         for name, dataset in part.items():
             found += [problem.replace("dataset.", f"{group}.", 1) for problem in dataset.problems()]
             if not dataset.has("test"):
                 found.append(f"{group}.{name} has no test split")
+    return found
+
+
+def _train_problems(model: Model | None, settings: Any) -> list[str]:
+    """A model that cannot be trained, or no rows, or two kinds of them."""
+    found = []
+    if model is not None and not model.trains:
+        found.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
+    if settings is not None and (settings.data is None) == (settings.revisions is None):
+        found.append(
+            "data is not set: give it a file of rows, data=FILE (or revisions=FILE, experts' revisions, for a coach)"
+        )
+        if settings.data is not None:
+            found[-1] = "data and revisions are both set: a coach is trained on revisions alone; leave one of them out"
+    if settings is not None and not 0 < settings.alpha <= 1:
+        found.append(f"alpha is {settings.alpha}: choose a share above 0 and up to 1")
+    return found
+
+
+def _judge_problems(model: Model | None, testsets: Mapping[str, Any], judge: Any, settings: Any) -> list[str]:
+    """What the judge lacks: a test set, something to compare with."""
+    found: list[str] = []
+    if settings is None or judge is None:
+        return found
+    if not testsets and settings.answers is None:
+        found.append("testset is empty: name at least one, testset=[vicuna80]")
+    if judge.compares and settings.against is None:
+        found.append(f"against is not set: {type(judge).__name__} compares two answers; against=FILE or against=reference")
+    for name in ("answers", "against"):
+        file = getattr(settings, name)
+        if file is not None and not (name == "against" and file == "reference") and not Path(file).expanduser().exists():
+            found.append(f"{name} is {file!r}: no such file or folder")
     return found
 
 
@@ -300,8 +386,11 @@ def _budget_problems(budget: Any, instructor: Instructor) -> list[str]:
     return found
 
 
+_HOLDS = dict.fromkeys(("data", "dev"), "; it must hold one {prompt, response} object a line")
+
+
 def _range_problems(settings: Any) -> list[str]:
-    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0}
+    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0, "max_length": 8, "max_new_tokens": 1}
     found = [
         f"{name} is {getattr(settings, name)}: it must be at least {least}"
         for name, least in at_least.items()
@@ -311,10 +400,10 @@ def _range_problems(settings: Any) -> list[str]:
         found.append(f"name is {settings.name!r}: use letters, digits, dots, dashes and underscores only")
     if getattr(settings, "split", "test") not in ("train", "dev", "test"):
         found.append(f"split is {settings.split!r}: choose train, dev or test")
-    for name in ("data", "dev"):
+    for name in ("data", "dev", "revisions", "decisions"):
         file = getattr(settings, name, None)
         if file is not None and not Path(file).expanduser().is_file():
-            found.append(f"{name} is {file!r}: no such file; it must hold one {{prompt, response}} object a line")
+            found.append(f"{name} is {file!r}: no such file{_HOLDS.get(name, '')}")
     if getattr(settings, "preview", None) is not None and settings.preview < 0:
         found.append(f"preview is {settings.preview}: it must be 0 or more rows")
     training = getattr(settings, "training", None)

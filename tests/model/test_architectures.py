@@ -99,6 +99,7 @@ def trained_for_real(weights, method, folder):
         "epochs": 2,
         "learning_rate": 0.05 if method["kind"] == "Lora" else 0.002,
         "warmup_steps": 0,
+        "warmup_share": None,
     }
     run_here(write_job(folder, weights.base, rows, method=method, **settings))
     first, last = column(folder, "loss")

@@ -18,7 +18,7 @@ from errata.training.run import train
 JOB = {
     "dev": None, "device": "cpu", "seed": 3, "method": {"kind": "Lora", "r": 4, "alpha": 8, "dropout": 0.1},
     "epochs": 2, "batch_size": 8, "micro_batch_size": 4, "packing": None, "micro_tokens": 256, "group_by_length": False,
-    "max_length": 512, "too_long": "error", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 1,
+    "max_length": 512, "too_long": "error", "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 1, "warmup_share": None,
     "warmup_too_long": "cut", "betas": [0.9, 0.95], "weight_decay": 0.0, "clip": 1.0, "bad_loss": "stop", "spike": None,
     "precision": "32-true", "gradient_checkpointing": False, "strategy": "auto", "devices": None, "dev_share": 0.0,
     "dev_every_steps": None, "patience": None, "keep": "last", "checkpoint_every_steps": 1, "keep_checkpoints": 1,

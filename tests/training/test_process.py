@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,7 @@ def test_a_warm_up_longer_than_the_run_is_cut_and_said_or_an_error(tiny_model, t
         outlook(write_job(tmp_path / "error", tiny_model, rows=16, warmup_steps=100, warmup_too_long="error"))
     job = outlook(write_job(tmp_path / "some", tiny_model, rows=16, warmup_steps=3, warmup_too_long="error")).job
     assert (warmup(job, 4), warmup(job, 40)) == (3, 3)
+    assert [warmup(replace(job, warmup_share=share), 870) for share in (0.0, 0.03)] == [0, 27]
 
 
 def test_packed_padded_and_in_parts_it_is_the_same_training(tiny_model, tmp_path):

@@ -61,9 +61,7 @@ class Consensus:
         """What the solutions say about the row: None where they agree with it, or nobody was asked."""
         if not replies:
             return None
-        choices = dict(_OPTION.findall(row.prompt)) if dataset.layout == "multiple_choice" else {}
-        question = Question(row.id, row.dataset, "", row.prompt, row.answer, row.response, choices=choices)
-        verdicts = [dataset.grade(question, reply.text or "") for reply in replies]
+        verdicts = [dataset.grade(as_question(row, dataset.layout), reply.text or "") for reply in replies]
         right = sum(verdict.correct for verdict in verdicts)
         others = Counter(verdict.answer for verdict in verdicts if not verdict.correct and verdict.answer is not None)
         rival, votes = others.most_common(1)[0] if others else (None, 0)
@@ -71,3 +69,9 @@ class Consensus:
             return None
         said = f"{right} of {len(replies)} solutions give {row.answer}"
         return "no_consensus", f"{said}, {votes} give {rival}" if votes else said
+
+
+def as_question(row: Example, layout: str) -> Question:
+    """A row as the question that a dataset of that layout can grade other answers to."""
+    choices = dict(_OPTION.findall(row.prompt)) if layout == "multiple_choice" else {}
+    return Question(row.id, row.dataset, "", row.prompt, row.answer, row.response, choices=choices)

@@ -15,12 +15,16 @@ class Item:
         question: the instruction and its input; `output` is the reference answer, where there is one; `source` is the test
             set, `skill` the kind of task.
         answer: what is judged.
-        against: what it is compared with ("" where a judge rates answers by themselves).
+        against: what it is compared with, or rated beside it; None where there is no second answer.
+        against_question: what `against` answers, where that is another question (the original of a revised pair).
+        left_out: why it will not be judged ("": it will).
     """
 
     question: Pair
     answer: str
-    against: str = ""
+    against: str | None = None
+    against_question: Pair | None = None
+    left_out: str = ""
 
 
 class Judge(Protocol):
@@ -46,3 +50,11 @@ class Judge(Protocol):
     def summary(self, judgements: Sequence[Judgement]) -> dict[str, object]:
         """The figures: by test set (or kind of task) and over all, as plain values for JSON and the tables."""
         ...
+
+
+def shown(pair: Pair) -> str:
+    """What was asked, as a judge or a model reads it: the last turn, behind the turns before it, where there are any."""
+    if not pair.history:
+        return pair.prompt
+    turns = [f"User: {asked}\n\nAssistant: {answered}" for asked, answered in pair.history]
+    return "\n\n".join([*turns, f"User: {pair.prompt}"])

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from errata.errors import ErrataError
-from errata.records import Attempt, Case, Diagnosis, Example, Rejection, Reply, Request
+from errata.records import Attempt, Case, Diagnosis, Example, Rejection, Reply, Request, Revision
 from errata.report.results import collect
 from errata.run_folder import decode_lines
 from errata.terminal import console
@@ -61,6 +61,7 @@ def why(run: Path, row: str, iteration: int | None) -> None:
         ("the instructor's reply", reply.text or ""),
         ("the verdicts on its problems", "\n".join(verdicts)),
         *((f"an independent solution ({reply.request_id})", reply.text or "") for reply in solved),
+        *_revision(place, example.id),
     ]
     _show(panels)
 
@@ -68,6 +69,17 @@ def why(run: Path, row: str, iteration: int | None) -> None:
 def _show(panels: Sequence[tuple[str, str]]) -> None:
     for title, body in panels:
         console().print(Panel(Text(body), title=Text(title), title_align="left"))
+
+
+def _revision(place: Path, row_id: str) -> list[tuple[str, str]]:
+    """What a reviser made of the row after it was verified, where the run has one."""
+    found = [one for one in _read(place / "revise" / "revised" / "revisions.jsonl", Revision) if one.id == row_id]
+    panels = []
+    for one in found:
+        why = f": {one.reason}" + (f" ({one.detail})" if one.detail else "") if one.reason else ""
+        panels += [(f"the critique of its {part}", text) for part, text in one.critiques.items()]
+        panels.append((f"the reviser: {one.status}{why}", f"before:\n\n{one.original.prompt}\n\n{one.original.output}"))
+    return panels
 
 
 def _row(example: Example, error: Attempt | None) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, float])
 
 def _practice(number: int, place: Path) -> dict[str, Any]:
     parsed, verified, agreed = (_counts(place / step) for step in ("parse", "verify", "agree"))
-    asked = _both(_counts(place / "instruct"), _counts(place / "solve"))
+    asked = asked_for([place / "instruct", place / "solve", *sorted((place / "revise").glob("*"))])
     errors = [_counts(place / split).get("wrong") for split in ("train", "dev")]
     reasons: Counter[str] = Counter()
     for step in ("parse", "verify", "agree"):
@@ -156,7 +157,13 @@ def _practice(number: int, place: Path) -> dict[str, Any]:
         "rejections": dict(sorted(reasons.items())),
         "kept": (agreed or verified).get("kept", 0),
         "wall": verified.get("wall", {}),
+        "revised": _counts(place / "revise" / "revised"),
     }
+
+
+def asked_for(places: Sequence[Path]) -> dict[str, Any]:
+    """What the stages in these folders that asked an instructor have counted, together."""
+    return reduce(_both, (counts for place in places if "requests" in (counts := _counts(place))), {})
 
 
 def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Print a run's report, and write results.json, report.md and accuracy.png into its folder."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from errata.report.compare import comparison_tables
 from errata.report.plot import plot_accuracy
 from errata.report.results import collect
+from errata.report.revisions import collect_revisions, outcome_table, revision_tables
 from errata.report.tables import (
     TextTable,
     accuracy_tables,
@@ -24,13 +27,52 @@ from errata.report.tables import (
 from errata.run_folder import write_atomically
 from errata.terminal import console
 
+_NUMBER = re.compile(r"$|unknown$|[<~+$-]?\d")
+
 
 def report(run: Path) -> None:
-    """The tables in the terminal, and the files beside them.
+    """The tables in the terminal, and the files beside them: of the loop, of `errata revise` or of `errata judge`.
 
     Raises:
         RunFolderError: the folder is no run folder.
     """
+    if (run / "judge").is_dir():
+        show_verdicts(run)
+    elif (run / "corpus").is_dir():
+        show_revisions(run)
+    else:
+        show_loop(run)
+
+
+def show_revisions(run: Path) -> None:
+    """What a reviser did."""
+    results = collect_revisions(run)
+    tables = revision_tables(results)
+    last = [
+        f"{results['final'].get('rows', 0)} rows in {run / 'final' / 'train.messages.jsonl'}: errata train data=THAT_FILE",
+        f"row by row: {run / 'revise' / 'review.html'}; what is decided there: decisions=FILE with the same command",
+    ]
+    last += [f"{name}: {rate:g} pairs/s" for name, rate in results["throughput"].items()]
+    write_out(run, results, tables, last)
+
+
+def write_out(
+    run: Path, results: Mapping[str, Any], tables: Sequence[TextTable], last: Sequence[str], plot: str = ""
+) -> None:
+    """Tables and closing lines to the terminal, and with the figures into the run folder."""
+    out = console()
+    for table in tables:
+        out.print(for_terminal(table))
+    for line in last:
+        out.print(line, highlight=False)
+    write_atomically(run / "results.json", json.dumps(results, indent=1).encode())
+    write_atomically(run / "report.md", _markdown(run, plot, tables, last).encode())
+    files = ["results.json", "report.md", *([plot] if plot else [])]
+    out.print(f"{', '.join(files[:-1])} and {files[-1]} are in {run}", highlight=False)
+
+
+def show_loop(run: Path) -> None:
+    """What the loop did."""
     results = collect(run)
     tables = (
         accuracy_tables(results)
@@ -40,18 +82,11 @@ def report(run: Path) -> None:
         + cost_table(results)
         + training_table(results)
     )
-    out = console()
-    for table in tables:
-        out.print(_for_terminal(table))
+    tables += [outcome_table(part["revised"]) for part in results["practice"] if part["revised"]]
     last = [line for line in (contamination_line(results), chosen_line(results), cost_line(results)) if line]
-    for line in last:
-        out.print(line, highlight=False)
-
-    write_atomically(run / "results.json", json.dumps(results, indent=1).encode())
     if results["datasets"]:
         plot_accuracy(results, run / "accuracy.png")
-    write_atomically(run / "report.md", _markdown(run, results["datasets"] != {}, tables, last).encode())
-    out.print(f"results.json, report.md{' and accuracy.png' if results['datasets'] else ''} are in {run}", highlight=False)
+    write_out(run, results, tables, last, "accuracy.png" if results["datasets"] else "")
 
 
 def compare(runs: Sequence[Path]) -> None:
@@ -61,18 +96,15 @@ def compare(runs: Sequence[Path]) -> None:
         RunFolderError: a folder is no run folder.
     """
     for table in comparison_tables(runs):
-        console().print(_for_terminal(table))
+        console().print(for_terminal(table))
 
 
-def _for_terminal(table: TextTable) -> Table:
+def for_terminal(table: TextTable) -> Table:
+    """The table as rich prints it: text to the left, numbers to the right."""
     shown = Table(title=table.title, title_justify="left")
     for place, head in enumerate(table.heads):
-        shown.add_column(
-            head,
-            justify="left"
-            if place == 0 or head in ("dataset", "rejected", "kinds", "protocol", "first", "second", "runs")
-            else "right",
-        )
+        numbers = place > 0 and all(_NUMBER.match(row[place]) for row in table.rows)
+        shown.add_column(head, justify="right" if numbers else "left")
     for place, row in enumerate(table.rows):
         last = place == len(table.rows) - 1 and row[0] == "all"
         if last:
@@ -81,10 +113,10 @@ def _for_terminal(table: TextTable) -> Table:
     return shown
 
 
-def _markdown(run: Path, has_plot: bool, tables: list[TextTable], last: list[str]) -> str:
+def _markdown(run: Path, plot: str, tables: Sequence[TextTable], last: Sequence[str]) -> str:
     lines = [f"# {run.name}", ""]
-    if has_plot:
-        lines += ["![accuracy by iteration](accuracy.png)", ""]
+    if plot:
+        lines += [f"![{plot.removesuffix('.png')}]({plot})", ""]
     for table in tables:
         lines += [f"**{table.title}**", "", f"| {' | '.join(table.heads)} |", "|---" * len(table.heads) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in table.rows] + [""]

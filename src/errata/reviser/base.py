@@ -1,7 +1,7 @@
 """The reviser protocol."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -14,9 +14,15 @@ REVISED, KEPT, DROPPED = "revised", "kept", "dropped"
 class Desk(Protocol):
     """What a reviser works with. Each call is a stage of the run, named `name`: continued after a kill, skipped when done."""
 
-    model: Model
-    """The model of the run: the student that scores."""
-    seed: int
+    @property
+    def model(self) -> Model:
+        """The model of the run: the student that scores."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The run's."""
+        ...
 
     def ask(self, name: str, requests: Sequence[Request]) -> list[Reply]:
         """The instructor's replies, in the requests' order, through the ledger and within the budget."""
@@ -38,11 +44,11 @@ class Desk(Protocol):
 class Reviser(Protocol):
     """Instruction pairs in, a `Revision` for each of them out, in their order."""
 
-    asks: bool
+    asks: ClassVar[bool]
     """Whether it asks an instructor."""
-    scores: bool
+    scores: ClassVar[bool]
     """Whether the run's model has to score pairs: its weights must be at hand."""
-    embeds: bool
+    embeds: ClassVar[bool]
     """Whether it needs vectors."""
 
     def problems(self) -> list[str]:

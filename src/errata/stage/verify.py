@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from errata.gate.base import Check, Context, Gate
 from errata.records import Example, Rejection
-from errata.run_folder import Stage
+from errata.run_folder import Stage, decode_lines
 from errata.terminal import bar
 
 Objection = tuple[str, str] | None
@@ -46,6 +47,12 @@ def verify(
                 advance()
     wall = Counter(question.dataset for question in context.tests)
     return keep(stage, rows, verdicts, wall=dict(wall))
+
+
+def rejections(folder: Path) -> list[Rejection]:
+    """What a stage in that folder has rejected; nothing where it was not run."""
+    path = folder / "rejections.jsonl"
+    return decode_lines(path.read_bytes(), Rejection) if path.exists() else []
 
 
 def keep(

@@ -1,20 +1,17 @@
-"""The strategy protocol, and prompts as text files."""
+"""The strategy protocol, and the strategies' prompt files."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, runtime_checkable
 
 from errata.dataset.base import Dataset
 from errata.errors import ConfigError
+from errata.prompts import Prompts, check_placeholders
 from errata.records import Attempt, Case, Example, Question, Request
-from errata.run_folder import digest
 
 PLACEHOLDERS = ("question", "response", "n", "gold", "solution", "failure", "detail", "neighbours")
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 _OURS = Path(__file__).parent / "prompts"
 
 
@@ -71,24 +68,6 @@ def originals(questions: Sequence[Question], dataset: Dataset, iteration: int) -
     ]
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """A system and a user text with `{placeholders}`; `{{` and `}}` stand for literal braces, as does `{}`."""
-
-    system: str
-    user: str
-
-    def render(self, values: Mapping[str, object]) -> tuple[dict[str, str], ...]:
-        """Chat messages with the values filled in."""
-        texts = (("system", self.system), ("user", self.user))
-        return tuple({"role": role, "content": _fill(text, values)} for role, text in texts if text)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the texts."""
-        return digest([self.system, self.user])
-
-
 def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | None) -> Prompts:
     """Read `STRATEGY/DATASET/{system,user}.txt`, or `STRATEGY/LAYOUT/...` where the dataset has no prompts of its own.
 
@@ -114,15 +93,8 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
         raise ConfigError([f"no prompt for strategy {strategy} and dataset {dataset}: write {places[0] / 'user.txt'}"])
     read = (path.read_text().strip() if path and path.is_file() else "" for path in (system, folder / "user.txt"))
     prompts = Prompts(*(text.replace("{layout}", _layout(root, layout)) if "{layout}" in text else text for text in read))
-    unknown = _strange(prompts.system + prompts.user)
-    if unknown:
-        where = system if _strange(prompts.system) else folder / "user.txt"
-        raise ConfigError(
-            [
-                f"{where}: unknown placeholder {', '.join('{' + name + '}' for name in sorted(unknown))}; there are "
-                f"{', '.join('{' + name + '}' for name in PLACEHOLDERS)}; write literal braces twice: {{{{ }}}}"
-            ]
-        )
+    for path, text in ((system, prompts.system), (folder / "user.txt", prompts.user)):
+        check_placeholders(text, PLACEHOLDERS, path or folder)
     return prompts
 
 
@@ -145,19 +117,3 @@ def load_schema(layout: str, diagnosis: bool) -> dict[str, Any]:
 def reply_tokens(question: Question, problems: int) -> int:
     """About how many tokens so many problems like a question take, worked out: four characters each, and their labels."""
     return problems * (len(question.with_choices) + len(question.solution) + 60) // 4
-
-
-def _names(text: str) -> Sequence[str]:
-    return [match.group(1) for match in _PLACEHOLDER.finditer(text) if match.group(1) is not None]
-
-
-def _strange(text: str) -> set[str]:
-    return {name for name in _names(text) if name not in PLACEHOLDERS}
-
-
-def _fill(text: str, values: Mapping[str, object]) -> str:
-    def one(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return match.group(0)[0] if name is None else str(values[name])
-
-    return _PLACEHOLDER.sub(one, text)

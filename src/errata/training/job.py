@@ -52,6 +52,7 @@ class Job:
     learning_rate: float
     schedule: str
     warmup_steps: int
+    warmup_share: float | None
     warmup_too_long: str
     betas: tuple[float, float]
     weight_decay: float

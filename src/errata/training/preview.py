@@ -64,7 +64,7 @@ def numbers(look: Outlook) -> dict[str, str]:
         "tokens": f"{tokens:,} an epoch, of which {trained:,} bear loss ({100 * trained / tokens:.1f} %)",
         "row length": f"{rows.lengths.mean():.0f} tokens on average, {rows.lengths.max()} at most",
         "updates": f"{len(look.plan):,} of {job.batch_size} rows over {job.epochs} epochs, {look.warmup_steps} warm-up"
-        + (f" (asked for {job.warmup_steps})" if look.warmup_steps < job.warmup_steps else ""),
+        + (f" (asked for {job.warmup_steps})" if job.warmup_share is None and look.warmup_steps < job.warmup_steps else ""),
         "trained parameters": f"{every:,} of {total:,} ({100 * every / total:.2f} %)",
         "devices": f"{where.ranks} x {where.kind}, {look.strategy}, {job.precision}",
         "memory": f"about {told.total:.1f} GiB on each device: weights {told.weights:.1f}, gradients {told.gradients:.1f}, "

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,13 @@ def outlook(folder: Path) -> Outlook:
 
 
 def warmup(job: Job, steps: int) -> int:
-    """Updates of warm-up: as asked for, or cut to a tenth of the run where that is allowed.
+    """Updates of warm-up: a share of the run, or as many as asked for, cut to a tenth of the run where that is allowed.
 
     Raises:
         ConfigError: it is longer than the run, and not to be cut.
     """
+    if job.warmup_share is not None:
+        return math.ceil(job.warmup_share * steps)
     if job.warmup_steps <= (steps // 10 if job.warmup_too_long == "cut" else steps - 1):
         return job.warmup_steps
     if job.warmup_too_long == "error":
@@ -285,7 +288,7 @@ def _threads(job: Job) -> int:
 
 def _say_what_is_special(look: Outlook, first: bool) -> None:
     job, counts = look.job, look.rows.counts
-    if look.warmup_steps < job.warmup_steps:
+    if job.warmup_share is None and look.warmup_steps < job.warmup_steps:
         say(f"warm-up cut from {job.warmup_steps} to {look.warmup_steps} of {len(look.plan)} updates", first)
     if counts["too_long"] or counts["cut"]:
         say(

@@ -1,0 +1,158 @@
+"""An instruction set, or a test set of instructions, in any of the usual forms, streamed from files or from the hub."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from errata.corpus.forms import alpaca, conversation, found, history, names_of, text_of
+from errata.corpus.reading import ENDINGS, Record, files_of, hash_of, read, read_hub
+from errata.errors import DataError
+from errata.records import Pair
+
+FORMATS = ("auto", "alpaca", "sharegpt", "messages", "fields")
+NAMES = ("id", "instruction", "input", "output", "history", "skill", "language")
+MANY = "mul"
+"""ISO 639's code for a set of many languages."""
+
+_SIGNS = {"conversations": "sharegpt", "messages": "messages", "instruction": "alpaca"}
+log = logging.getLogger("errata")
+
+
+@dataclass
+class InstructionSet:
+    """Records of one form, as pairs.
+
+    `alpaca` is {instruction, input, output}; where the instruction itself holds `Human:` and `Assistant:` turns
+    (Alpaca-CoT's multi-turn records), they become the history. `sharegpt` is {conversations: [{from, value}]}, `messages` is
+    {messages: [{role, content}]}: one pair a conversation, its last answered turn, with the turns before as history and the
+    system's words before the first turn. `fields` takes what `fields` names.
+
+    Differs from the source (Alpaca-CoT, uniform_finetune.py), which takes any text that holds the two role words for a
+    conversation: here both must begin lines, and the turns must alternate.
+
+    Attributes:
+        path: a file, or a folder of files: .json, .jsonl, .csv, .tsv (each also .gz), .parquet.
+        hub: an id on the hub, read where no path is given; `hub_files` (a pattern), `hub_split` and `revision` narrow it.
+        format: one of FORMATS; `auto` looks at each record.
+        fields: our names to the file's fields; `a.0.b` goes down into objects and lists.
+        rows: how many records are published.
+        languages: ISO 639 codes, separated by commas; `mul`: many.
+        kind: what is in it; `tasks`: MT (many tasks) or TS (one); `made_by`: HG (people), SI (self-instruct), MIX, COL
+            (a collection): the columns of Alpaca-CoT's table.
+        limit: read so many records only.
+    """
+
+    path: str | None = None
+    hub: str | None = None
+    hub_files: str | None = None
+    hub_split: str = "train"
+    revision: str | None = None
+    format: str = "auto"
+    fields: dict[str, str] = field(default_factory=dict)
+    rows: int | None = None
+    languages: str = ""
+    licence: str = ""
+    kind: str = field(default="", metadata={"neutral": True})
+    tasks: str = field(default="", metadata={"neutral": True})
+    made_by: str = field(default="", metadata={"neutral": True})
+    limit: int | None = None
+
+    def problems(self, name: str) -> list[str]:
+        """Settings out of range, no files, or a first record of another form."""
+        found = []
+        if self.format not in FORMATS:
+            found.append(f"{name}.format is {self.format!r}: choose {', '.join(FORMATS)}")
+        if unknown := [key for key in self.fields if key not in NAMES]:
+            found.append(f"{name}.fields names {', '.join(unknown)}: it may name {', '.join(NAMES)}")
+        if self.format == "fields" and "instruction" not in self.fields:
+            found.append(f"{name}.fields does not say which field the instruction is: set {name}.fields.instruction=FIELD")
+        if self.limit is not None and self.limit < 1:
+            found.append(f"{name}.limit is {self.limit}: choose 1 or more, or null for all")
+        if self.path is None and self.hub is None:
+            found.append(f"{name} is not at hand: set {name}.path=FILE_OR_FOLDER, or {name}.hub=ID")
+        elif self.path is not None and not files_of(self.path):
+            found.append(f"{name}.path is {self.path!r}: no such file, nor a folder with {', '.join(ENDINGS)} files")
+        if not found and self.path is not None:
+            try:
+                next(self.pairs(name), None)
+            except DataError as error:
+                found.append(f"{name}: {error}")
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash over the files' bytes; for the hub its id, revision, files and split."""
+        if self.path is not None:
+            return hash_of(files_of(self.path))
+        return f"{self.hub}@{self.revision or 'main'}:{self.hub_files or ''}:{self.hub_split}"
+
+    @property
+    def location(self) -> str:
+        """The path, or the set on the hub."""
+        if self.path is not None:
+            return self.path
+        return f"hub: {self.hub}{f', {self.hub_files}' if self.hub_files else ''}" if self.hub else "not at hand"
+
+    def pairs(self, name: str) -> Iterator[Pair]:
+        """The records one by one; an id is `name/17` (counted from 0) or, where `fields` names the id, `name/ID`.
+
+        Raises:
+            DataError: a file cannot be read, a record is of another form, or an id comes twice; names the record.
+        """
+        spoken = self.languages if self.languages != MANY and "," not in self.languages else ""
+        number, seen = 0, set[str]()
+        for place, record in self._records(name):
+            if number == self.limit:
+                return
+            own = self._parts(record, place)
+            key = own.pop("id", None) or str(number)
+            if "id" in self.fields:
+                if key in seen:
+                    raise DataError(f"{place}: the id {key!r} has come before. Leave {name}.fields.id out to count instead.")
+                seen.add(key)
+            language = _code(own.pop("language", "")) or spoken
+            yield Pair(f"{name}/{key}", source=name, licence=self.licence, language=language, **own)
+            number += 1
+        if self.rows is not None and self.limit is None and number != self.rows:
+            log.warning("%s: %s holds %d records, %d are published", name, self.location, number, self.rows)
+
+    def _records(self, name: str) -> Iterator[tuple[str, Record]]:
+        if self.path is not None:
+            for file in files_of(self.path):
+                yield from read(file)
+        elif self.hub is not None:
+            yield from read_hub(self.hub, self.hub_files, self.hub_split, self.revision)
+        else:
+            raise DataError(f"{name} is not at hand: give its path, or an id on the hub")
+
+    def _parts(self, record: Record, place: str) -> dict[str, Any]:
+        """Our fields of one record."""
+        form = self.format
+        if form == "auto":
+            if "instruction" in self.fields:
+                form = "fields"
+            else:
+                form = next((form for key, form in _SIGNS.items() if key in record), "")
+        if form == "sharegpt":
+            parts = conversation(found(record, "conversations", place), "from", "value", place)
+        elif form == "messages":
+            parts = conversation(found(record, "messages", place), "role", "content", place)
+        elif form == "alpaca":
+            parts = alpaca(record, place)
+        elif form == "fields":
+            parts = {"instruction": "", "input": "", "output": ""}
+        else:
+            raise DataError(
+                f"{place}: neither instruction, nor conversations, nor messages, but {names_of(record)}. "
+                "Name the fields with format=fields and fields={instruction: ..., output: ...}."
+            )
+        for ours, theirs in self.fields.items():
+            value = found(record, theirs, place)
+            parts[ours] = history(value, place) if ours == "history" else text_of(value, theirs, place)
+        return parts
+
+
+def _code(language: str) -> str:
+    return language.lower().replace("_", "-").partition("-")[0]

@@ -1,0 +1,220 @@
+"""Instruction sets in, a better one out: gather, revise, hold to the wall, let people decide, hand over.
+
+The same desk serves `errata improve`, which revises the practice of an iteration between verify and mix.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errata.gate.base import Context
+from errata.gate.leak import Leak
+from errata.ledger import Ledger
+from errata.model.base import Answer, Model
+from errata.records import Example, Likelihoods, Pair, Prompt, Reply, Request, Revision
+from errata.report.review import decide, read_decisions, write_review
+from errata.report.revisions import MAKE_UP, WHOLE
+from errata.reviser.base import DROPPED, KEPT, REVISED
+from errata.run_folder import RunFolder, digest, encode_lines, write_atomically
+from errata.setup import Setup, result_changing
+from errata.stage.gather import gather, make_up
+from errata.stage.instruct import instruct
+from errata.stage.respond import respond
+from errata.stage.score import score
+from errata.tracking.tracker import Tracker
+
+Objection = Callable[[Pair], tuple[str, str] | None]
+
+
+@dataclass
+class StageDesk:
+    """The reviser's desk: each call is a stage under `place` in the run folder. `done` names what each one left.
+
+    Attributes:
+        max_length: longest record in tokens that is scored.
+        heard: told each stage's name and counts.
+    """
+
+    setup: Setup
+    folder: RunFolder
+    ledger: Ledger
+    place: str
+    model: Model
+    max_length: int
+    heard: Callable[[str, dict[str, Any]], Any] = lambda name, counts: None
+    done: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The run's."""
+        return int(self.setup.settings.seed)
+
+    def ask(self, name: str, requests: Sequence[Request]) -> list[Reply]:
+        """The instructor's replies, through the ledger and within the budget."""
+        if not requests:
+            return []
+        instructor = self.setup.instructor
+        if instructor is None:
+            raise TypeError(
+                f"{type(self.setup.reviser).__name__} asks, and has no instructor; setup builds one for each that does"
+            )
+        inputs = {"requests": _digest(requests), "instructor": result_changing(instructor)}
+        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
+        replies = instruct(stage, requests, instructor, self.ledger, self.setup.purse(stage.name))
+        self._note(name, stage)
+        return replies
+
+    def answer(self, name: str, model: Model, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Answer]:
+        """A model's greedy answers."""
+        inputs = {"model": model.fingerprint, "prompts": _digest(prompts), "max_new_tokens": max_new_tokens}
+        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
+        answers = respond(stage, model, prompts, max_new_tokens)
+        model.unload()
+        self._note(name, stage)
+        return answers
+
+    def score(self, name: str, pairs: Sequence[Pair], ifd: bool, rifd: bool) -> list[Likelihoods]:
+        """The losses under the run's model."""
+        inputs = {
+            "model": self.model.fingerprint,
+            "pairs": _digest(pairs),
+            "ratios": [ifd, rifd],
+            "max_length": self.max_length,
+        }
+        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
+        scores = score(stage, self.model, pairs, ifd, rifd, self.max_length)
+        self._note(name, stage)
+        return scores
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """The vectors of the run's encoder, kept for all runs in `output_dir`."""
+        retrieval = self.setup.retrieval
+        if retrieval is None:
+            raise TypeError("this reviser embeds nothing by its settings")
+        self.done["encoder"] = retrieval.encoder.fingerprint
+        return retrieval.vectors(texts, self.setup.embeddings)
+
+    def _note(self, name: str, stage: Any) -> None:
+        self.done[name] = stage.outputs
+        self.heard(stage.name, stage.record.counts)
+
+
+def revise(setup: Setup) -> Path:
+    """Run a reviser over a mixture of corpora, or go on where it was stopped; returns the run folder.
+
+    Raises:
+        DataError: a corpus cannot be read, or has fewer records than are wanted.
+    """
+    settings, reviser = setup.settings, setup.reviser
+    objection = objector(setup)
+    must_exist = setup.instructor is not None and not setup.instructor.sends
+    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=must_exist) as ledger:
+        with Tracker(settings.tracking, folder.path, setup.plain) as tracker:
+
+            def heard(name: str, counts: dict[str, Any]) -> None:
+                flat = {f"stage/{name}/{key}": value for key, value in counts.items() if not isinstance(value, dict)}
+                tracker.log(flat)
+
+            stage = folder.stage(
+                "corpus",
+                corpora={name: [result_changing(one), one.fingerprint] for name, one in setup.corpora.items()},
+                mixture=result_changing(settings.mixture),
+                wall=_digest(setup.wall),
+                seed=settings.seed,
+            )
+            gather(stage, setup.corpora, settings.mixture, settings.seed, objection)
+            table = make_up(setup.corpora, stage.record.counts)
+            write_atomically(stage.folder / MAKE_UP, json.dumps(table).encode())
+            heard("corpus", stage.record.counts)
+            pairs = stage.read("pairs", Pair)
+            if setup.instructor is not None and not folder.path.joinpath("revise", "stage.json").exists():
+                setup.instructor.probe()
+            desk = StageDesk(setup, folder, ledger, "desk", setup.model, settings.max_length, heard)
+            revisions = [held_to(objection, revision) for revision in reviser.revise(pairs, desk)]
+            stage = folder.stage(
+                "revise", pairs=_digest(pairs), reviser=result_changing(reviser), desk=desk.done, wall=_digest(setup.wall)
+            )
+            if not stage.finished:
+                write_review(stage.folder / "review.html", revisions, setup.folder.name)
+                stage.finish(tally(revisions), revisions=revisions)
+            heard("revise", stage.record.counts)
+            _hand_over(folder, revisions, settings.decisions, objection)
+            folder.drop_unvisited()
+    return setup.folder
+
+
+def objector(setup: Setup) -> Objection | None:
+    """Whether a pair touches a test question of the run's walls; None where there are none."""
+    if not setup.wall:
+        return None
+    check = Leak().open(Context(None, [], setup.wall, [], setup.model.count_tokens, setup.settings.max_length))  # type: ignore[arg-type]
+
+    def objection(pair: Pair) -> tuple[str, str] | None:
+        earlier = " ".join(text for turn in pair.history for text in turn)
+        return check(Example(pair.id, pair.source, f"{earlier} {pair.prompt}".strip(), pair.output, "", pair.id, "", 0))
+
+    return objection
+
+
+def held_to(objection: Objection | None, revision: Revision) -> Revision:
+    """The revision, or, where what it made is objected to, the original, kept whole for that reason."""
+    if objection is None or revision.status != REVISED or revision.final is None:
+        return revision
+    found = objection(revision.final)
+    if found is None:
+        return revision
+    text = f"{revision.final.prompt}\n\n{revision.final.output}"
+    return replace(revision, final=revision.original, status=KEPT, reason=found[0], detail=found[1], rejected=text)
+
+
+def tally(revisions: Sequence[Revision]) -> dict[str, Any]:
+    """How many there are of each status, with their reasons."""
+    counts: dict[str, Any] = {"pairs": len(revisions)}
+    for status in (REVISED, KEPT, DROPPED):
+        part = [revision for revision in revisions if revision.status == status]
+        counts[status] = len(part)
+        counts[f"{status} by reason"] = dict(Counter(revision.reason or WHOLE for revision in part))
+    return counts
+
+
+def _hand_over(folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None) -> None:
+    """Write the final set: what was revised or kept, as people decided where they did."""
+    decided = {} if decisions is None else read_decisions(Path(decisions).expanduser(), revisions)
+    stage = folder.stage("final", revisions=_digest(revisions), decisions=decided)
+    if stage.finished:
+        return
+    chosen = decide(revisions, decided)
+    pairs = [pair for pair in chosen if objection is None or objection(pair) is None]
+    counts: dict[str, Any] = {"rows": len(pairs)}
+    if decided:
+        counts["decided"] = dict(Counter(value if isinstance(value, str) else "edit" for value in decided.values()))
+    if len(pairs) < len(chosen):
+        counts["left out: a test question in them"] = len(chosen) - len(pairs)
+    write_rows(stage.folder, pairs)
+    stage.finish(counts, pairs=pairs)
+
+
+def write_rows(folder: Path, pairs: Sequence[Pair]) -> None:
+    """The set for `errata train` and others: chat messages, and Alpaca's form where there is one turn only."""
+    lines = [{"id": pair.id, "messages": pair.messages} for pair in pairs]
+    write_atomically(folder / "train.messages.jsonl", encode_lines(lines))
+    alpaca = [
+        {"id": pair.id, "instruction": pair.instruction, "input": pair.input, "output": pair.output}
+        for pair in pairs
+        if not pair.history
+    ]
+    write_atomically(folder / "train.alpaca.jsonl", encode_lines(alpaca))
+
+
+def as_pair(row: Example) -> Pair:
+    """A training row as an instruction pair."""
+    return Pair(row.id, row.prompt, "", row.response, row.dataset)
+
+
+def _digest(records: Sequence[Any]) -> str:
+    return digest(encode_lines(records))
