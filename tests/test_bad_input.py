@@ -52,6 +52,9 @@ def place(tmp_path, monkeypatch, tiny_model):
     (tmp_path / "prompts" / "le" / "arithmetic").mkdir(parents=True)
     (tmp_path / "prompts" / "le" / "arithmetic" / "user.txt").write_text("{qestion}")
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a"}')
+    (tmp_path / "chat.json").write_text('[{"instruction": "Say hello.", "input": "", "output": "Hello."}]')
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "aqua_train.tsv").write_text("question\tanswer\twhy\nquestion\tanswer\n")
     (tmp_path / "junk.sqlite").write_bytes(b"this is not a ledger " * 99)
     return tmp_path
 
@@ -60,13 +63,42 @@ def place(tmp_path, monkeypatch, tiny_model):
     ("arguments", "said"),
     [
         (["imporve"], ["no command 'imporve'", "Did you mean improve?"]),
-        (["improve", "strategy=lecc"], ["Could not find 'strategy/lecc'", "le", "le_informed"]),
-        (["improve", "training=fulll"], ["Could not find 'training/fulll'", "full", "lora"]),
+        (["improve", "strategy=lecc"], ["there is no strategy 'lecc'. Did you mean lec", "le", "le_informed"]),
+        (["improve", "training=fulll"], ["there is no training 'fulll'. Did you mean full", "full", "lora"]),
         (["improve", "stratgy=le"], ["no option 'stratgy'", "Did you mean strategy?"]),
         (["improve", "sampel_size=3"], ["no option 'sampel_size'", "Did you mean sample_size?"]),
         (["improve", "+foo=1"], ["'foo' not in 'ImproveConfig'", "sample_size"]),
-        (["improve", "experiments=dmeo"], ["Could not find 'experiments/dmeo'", "demo"]),
-        (["improve", "sweeps=sedes"], ["Could not find 'sweeps/sedes'", "seeds"]),
+        (["improve", "experiments=alpaca_cot"], ["is for another command: errata revise experiments=alpaca_cot"]),
+        (["revise", "corpus=alpacca"], ["there is no corpus 'alpacca'. Did you mean alpaca", "xp3"]),
+        (["revise", "corpus=[alpacca,cot]"], ["there is no corpus 'alpacca'"]),
+        (["revise", "corpus=[]", "reviser=none"], ["corpus is empty"]),
+        (["revise", "reviser=none"], ["corpus.file is not at hand: set corpus.file.path"]),
+        (
+            ["revise", "corpus=[alpaca,file]", "mixture.shares={alpaca: 0.5, file: 0.3}", "corpus.file.path=chat.json"],
+            ["mixture.shares are alpaca 0.5 + file 0.3 = 0.8: they must come to 1"],
+        ),
+        (["revise", "corpus.file.path=chat.json", "mixture.counts.cot=5"], ["mixture.counts.cot: there is no such corpus"]),
+        (["revise", "corpus.file.path=chat.json", "reviser=coach"], ["reviser.folder is not set"]),
+        (
+            ["revise", "corpus.file.path=chat.json", "reviser=coach", "reviser.folder=no_weights"],
+            ["no_weights holds no coach: no weights", "errata train revisions=FILE"],
+        ),
+        (
+            ["revise", "corpus.file.path=chat.json", "reviser=coach", "reviser.folder=data"],
+            ["data holds no coach: no adapter_config.json"],
+        ),
+        (["revise", "corpus.file.path=chat.json", "instructor=tutor"], ["tutor teaches the dataset arithmetic only"]),
+        (["revise", "corpus.file.path=chat.json", "reviser.stages=[answer]"], ["reviser.stages is [answer]: choose"]),
+        (["revise", "corpus=cot", "corpus.cot.path=tables", "reviser=none"], ["aqua_train.tsv", "line 2", "column"]),
+        (["revise", "corpus=cot", "corpus.cot.sets=[aqau]"], ["aqau", "aqua"]),
+        (["train", "revisions=chat.json", "data=pairs.jsonl"], ["data and revisions are both set"]),
+        (["train", "revisions=chat.json", "alpha=2"], ["alpha is 2.0: choose a share above 0"]),
+        (["train", "revisions=chat.json"], ["chat.json, row 1: 'Raw Instruction'"]),
+        (["improve", "reviser=reflection"], ["tutor teaches the dataset arithmetic only, not reflection"]),
+        (["judge", "testset=[]"], ["testset is empty", "against is not set"]),
+        (["judge", "answers=chat.json", "against=nothing.json"], ["against is 'nothing.json': no such file"]),
+        (["improve", "experiments=dmeo"], ["there is no experiments 'dmeo'. Did you mean demo", "demo"]),
+        (["improve", "sweeps=sedes"], ["there is no sweeps 'sedes'. Did you mean seeds", "seeds"]),
         (["improve", "seed=abc"], ["seed", "'abc'", "Integer"]),
         (["improve", "training.epochs=many"], ["training.epochs", "'many'", "Integer"]),
         (["improve", "training.epoch=2"], ["no option 'training.epoch'", "Did you mean epochs?"]),

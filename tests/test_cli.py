@@ -59,9 +59,9 @@ def test_dry_run_of_the_others(command, pairs, tmp_path, capsys):
         (
             ["improve", "--help"],
             [
-                "experiments: demo",
+                "experiments: alpaca_cot,",
                 "sweeps: seeds",
-                "instructor: gpt4_turbo, gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm",
+                "gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm",
                 "sample_size",
             ],
         ),

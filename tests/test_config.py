@@ -9,9 +9,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from errata.config import config_folder, register
-from errata.setup import check
+from errata.setup import build, check
 
 CONF = Path(__file__).parents[1] / "conf"
+PAIRS = ["corpus.file.path=pairs.json"]
+JUDGED = ["testset=[coachlm150]", "testset.coachlm150.path=test.json", "answers=pairs.json", "against=reference"]
 NEEDS = {
     ("instructor", "openai"): ["instructor.model=m", "instructor.base_url=http://127.0.0.1:1/v1"],
     ("instructor", "vllm"): ["instructor.model=m"],
@@ -26,11 +28,17 @@ NEEDS = {
     ("model", "endpoint"): ["model.model=m"],
     ("tracking", "wandb"): [],
     **{("training", name): ["policy=restart"] for name in ("adalora", "prompt", "p_tuning", "prefix")},
+    **{("reviser", name): PAIRS for name in ("none", "reflection", "selective_reflection", "superfiltering")},
+    ("reviser", "coach"): [*PAIRS, "reviser.folder=coach"],
+    **{("judge", name): JUDGED for name in ("pairwise", "pandalm", "rating", "rubric", "belle", "mmcu")},
+    ("judge", "recorded"): ["testset=[]", "judge.path=log.json"],
     ("dataset", "bbh"): ["dataset.bbh.shots=0"],
     ("dataset", "lm_eval"): ["dataset.lm_eval.limit=5"],
 }
 TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh", "lm_eval")
 ASKED_ONLY = (*TEST_ONLY, "recorded", "endpoint")
+COMMAND = {"corpus": "revise", "testset": "judge", "reviser": "revise", "judge": "judge"}
+DATA = ["instructor=openai", "instructor.model=m"]
 GATES = "gate=[answer,length,duplicate,leak]"
 HEAVY = {"lm_eval"}  # its library takes a while to import
 OPTIONS = [
@@ -49,6 +57,13 @@ def hydra_ready(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     (tmp_path / "l.sqlite").write_bytes(b"")
     (tmp_path / "answers.jsonl").write_text('{"question": "a", "response": "b"}\n')
+    (tmp_path / "pairs.json").write_text('[{"instruction": "a", "input": "", "output": "b"}]')
+    (tmp_path / "test.json").write_text('[{"instruction": "a", "input": "", "reference response": "b"}]')
+    (tmp_path / "log.json").write_text('[{"text": "a", "scores": ["8", "7"], "scores_reverse": ["7", "8"]}]')
+    (tmp_path / "coach").mkdir()
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (tmp_path / "coach" / name).write_text("{}")
+    (tmp_path / "coach" / "coach.json").write_text('{"trained_on": []}')
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -59,6 +74,12 @@ def built(command, *overrides):
     return check(command, compose(command, overrides=list(overrides)))
 
 
+def meant_for(experiment):
+    """The command that an experiment's header names."""
+    head = (CONF.parent / "experiments" / f"{experiment}.yaml").read_text()
+    return re.search(rf"# Command: errata (\w+) experiments={experiment}\b", head).group(1)
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_builds(group, option):
     choice = GATES if group == "gate" else f"{group}={option}"
@@ -66,7 +87,17 @@ def test_every_option_composes_and_builds(group, option):
     if option in TEST_ONLY:
         setup = built("improve", f"dataset@tests=[{option}]", *[need.replace("dataset.", "tests.") for need in needs])
         assert list(setup.tested) == ["arithmetic", option]
-    setup = built("evaluate" if option in ASKED_ONLY or group == "model" else "improve", choice, *needs)
+    if group == "experiments" and (command := meant_for(option)) != "improve":
+        assert compose(command, overrides=[choice]).name == option
+        return
+    command = COMMAND.get(group, "evaluate" if option in ASKED_ONLY or group == "model" else "improve")
+    if group in ("corpus", "testset"):
+        composed = compose(command, overrides=[choice, *DATA])
+        (name,) = composed[group]
+        assert name == option
+        build(composed[group][name], f"{group}.{name}")  # the files themselves are not at hand
+        return
+    setup = built(command, choice, *needs, *DATA[: 2 * (command == "revise")])
     assert setup.folder.parent == Path("outputs")
 
 
@@ -111,5 +142,4 @@ def test_experiments_say_their_claim_cost_and_command():
         head = file.read_text()
         for word in ("# Claim:", "# Source:", "# Cost:"):
             assert word in head, (file, word)
-        command, options = re.search(rf"# Command: errata (\w+) experiments={file.stem}\b([^\n]*)", head).groups()
-        assert OmegaConf.is_config(compose(command, overrides=[f"experiments={file.stem}"])), options
+        assert meant_for(file.stem), file

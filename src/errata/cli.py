@@ -113,7 +113,7 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
                 raise ErrataError(str(error)) from None
             failures.append(error)
 
-    sys.argv = [f"errata {command}", *arguments]
+    sys.argv = [f"errata {command}", *map(_opened, arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
     except (HydraException, OmegaConfBaseException) as error:
@@ -129,6 +129,14 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
     if failures:
         raise failures[0]
     return 0
+
+
+_OPEN = re.compile(r"(?:\w+\.)*(?:sizes|counts|shares|headers|headers_env|extra_body)(?:\.[^=]+)?=")
+
+
+def _opened(argument: str) -> str:
+    """`sizes={mmlu: 9}` and `sizes.mmlu=9` as Hydra wants them for settings whose names are the user's: `++sizes...`."""
+    return f"++{argument}" if _OPEN.match(argument) else argument
 
 
 def _read_stored(command: str, arguments: Sequence[str]) -> int:
@@ -165,13 +173,21 @@ def _explain(command: str, error: Exception) -> str:
     message = str(error).partition("Config search path")[0].strip()
     if "merging override" in message and error.__cause__:
         return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    if option := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", message):
+        from errata.config import config_folder
+
+        group, given = option.groups()
+        listed = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+        near = difflib.get_close_matches(given, listed, 3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        return f"there is no {group} {given!r}.{hint} There are: {', '.join(listed)}"
     unknown = re.search(r"Could not override '([^']+)'", message)
     if not unknown:
         given = f" (given: {' '.join(sys.argv[1:])})" if "at input" in message else ""
         return re.sub(r"\n\s*\n+", "\n", message) + given
     name = unknown.group(1)
     if "Could not override" in message and "No match in the defaults list" in message:
-        return message.splitlines()[0]
+        return _meant_for_another(command) or message.splitlines()[0]
     places = _names_beside(command, name)
     if not places and "." in name:  # the group itself is misspelt
         name = name.partition(".")[0]
@@ -184,6 +200,19 @@ def _explain(command: str, error: Exception) -> str:
     hint = f" Did you mean {near[0]}?" if near else ""
     where = f"{parent} has" if parent else "there are"
     return f"there is no option {name!r}.{hint} {where[0].upper()}{where[1:]}: {', '.join(places)}"
+
+
+def _meant_for_another(command: str) -> str | None:
+    """What to say of an experiment that belongs to another command, as its header names it."""
+    from errata.config import config_folder
+
+    for word in sys.argv[1:]:
+        name = word.removeprefix("experiments=")
+        file = config_folder() / "experiments" / f"{name}.yaml"
+        found = re.search(r"# Command: errata (\w+) ", file.read_text()) if name != word and file.is_file() else None
+        if found and found.group(1) != command:
+            return f"experiments={name} is for another command: errata {found.group(1)} experiments={name}"
+    return None
 
 
 def _names_beside(command: str, name: str) -> list[str]:

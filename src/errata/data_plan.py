@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errata.corpus.base import Corpus
-from errata.judging import read_items
+from errata.judging import expected, read_items
 from errata.plan import held_in_ledger, money
 from errata.records import Pair, Request
 from errata.report.tables import TextTable
@@ -37,17 +37,18 @@ def show_revision_plan(setup: Setup) -> None:
 
 def show_judging_plan(setup: Setup) -> None:
     """How many items there are in each test set, the requests and their price."""
-    items = read_items(setup) if setup.settings.answers is not None or not setup.testsets else None
-    heads, out = ("test set", "published", "items", "where"), console()
-    counts = {name: sum(item.question.source == name for item in items) for name in setup.testsets} if items else {}
+    items, out = read_items(setup), console()
     rows = [
-        (name, f"{one.rows:,}" if one.rows else "unknown", str(counts.get(name, "")), one.location)
+        (
+            name, "unknown" if one.rows is None else f"{one.rows:,}",
+            str(sum(item.question.source == name for item in items)), one.location,
+        )
         for name, one in setup.testsets.items()
-    ]
-    out.print(for_terminal(TextTable(f"plan for {setup.folder}", heads, rows)))
-    judge = setup.judge
-    if items and judge is not None and setup.instructor is not None:
-        _show_price(setup, [request for item in items for request in judge.requests(item)], "")
+    ]  # fmt: skip
+    if rows:
+        out.print(for_terminal(TextTable(f"plan for {setup.folder}", ("test set", "published", "items", "where"), rows)))
+    if setup.instructor is not None:
+        _show_price(setup, expected(setup, items), "")
     out.print("No model was loaded and nothing was sent. Without dry_run=true the same command does it.", highlight=False)
 
 

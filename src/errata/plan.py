@@ -14,7 +14,8 @@ from errata.cases import divide, exactly, named
 from errata.dataset.base import Dataset
 from errata.gate.consensus import Consensus
 from errata.ledger import Ledger
-from errata.records import Attempt, Example, Question, Request
+from errata.records import Attempt, Example, Pair, Question, Request
+from errata.reviser.none import Unrevised
 from errata.run_folder import decode_lines, read_stage
 from errata.setup import Setup
 from errata.splits import load_splits
@@ -70,6 +71,10 @@ def show_plan(setup: Setup, rows: int | None = None) -> None:
                     work += f", {asking.held} of them in the ledger"
                 tokens = f"{asking.prompt_tokens:,} in + {asking.completion_tokens:,} out"
                 table.add_row(f"{place}/instruct", _state(setup, f"{place}/instruct"), work, tokens, _price(asking.usd))
+                if not isinstance(setup.reviser, Unrevised):
+                    work, tokens, usd = _revising(setup, asked, asking.problems)
+                    total.append(usd)
+                    table.add_row(f"{place}/revise", _state(setup, f"{place}/revise/revised"), work, tokens, _price(usd))
                 for gate in (gate for gate in setup.gates.values() if isinstance(gate, Consensus)):
                     solving = _solving(setup, gate, dataset, asked, asking.problems)
                     total.append(solving.usd)
@@ -135,6 +140,20 @@ def _solving(setup: Setup, gate: Consensus, dataset: Dataset, train: Sequence[Qu
     share = problems / len(train)
     prompt, reply = round(share * prompt), round(share * reply)
     return Asking(round(share * len(asked)), True, 0, prompt, reply, solver.price(prompt, reply))
+
+
+def _revising(setup: Setup, train: Sequence[Question], problems: int) -> tuple[str, str, float | None]:
+    """What the reviser will ask at most, if every problem comes to it and they are as long as the train questions."""
+    pairs = [Pair(question.id, question.text, "", question.solution, question.dataset) for question in train]
+    requests = setup.reviser.expected(pairs)
+    if not requests:
+        return "at most every verified row; nobody is asked", "", 0.0
+    instructor: Any = setup.instructor
+    prompt, reply, _ = estimate(requests, instructor)
+    share = problems / len(train)
+    prompt, reply = round(share * prompt), round(share * reply)
+    work = f"at most {round(share * len(requests))} requests"
+    return work, f"{prompt:,} in + {reply:,} out", instructor.price(prompt, reply)
 
 
 def _finished(folder: Path) -> bool:

@@ -251,9 +251,7 @@ class Pair:
         """The whole conversation as chat messages."""
         turns = [*self.history, (self.prompt, self.output)]
         return [
-            {"role": role, "content": text}
-            for turn in turns
-            for role, text in zip(("user", "assistant"), turn, strict=True)
+            {"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)
         ]
 
 
@@ -326,7 +324,7 @@ class Judgement:
         testset, skill: where the item is from, and its kind of task.
         outcome: `win`, `tie` or `loss` of the first answer against the second; None where nothing was compared, or there
             is no verdict.
-        orders: for each order of showing, the scores (first answer, second answer); None where the verdict could not be read.
+        orders: for each order of showing, the scores (first answer, second answer); None where it could not be read.
         contradicts: the two orders prefer different answers.
         score: of a single answer, where it is rated by itself; `parts` by dimension.
         reason: why there is no verdict.

@@ -24,6 +24,8 @@ from errata.gate.base import Gate
 from errata.gate.consensus import Consensus
 from errata.instructor.base import Instructor
 from errata.judge.base import Judge
+from errata.judge.checks import judging_problems
+from errata.judge.recorded import Recorded
 from errata.ledger import Purse
 from errata.model.base import Model
 from errata.records import Question
@@ -195,8 +197,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         problems += settings.mixture.problems(list(corpora)) if settings is not None else []
         if not composed.corpus:
             problems.append("corpus is empty: name at least one, corpus=[alpaca]")
-    elif command == "judge":
-        problems += _judge_problems(model, testsets, judge, settings)
+    elif command == "judge" and settings is not None and judge is not None:
+        problems += judging_problems(settings, judge, list(testsets))
     if isinstance(reviser, Coach) and reviser.model is None and model is not None:
         problems += reviser.base_problems(model)
     if reviser is not None and reviser.scores and model is not None and not model.trains:
@@ -227,7 +229,10 @@ def check(command: str, composed: DictConfig) -> Setup:
     ordered_gates = list(gates.values())  # their order can change what is rejected, and why
     uses_model = {
         "revise": reviser is not None and (reviser.scores or (isinstance(reviser, Coach) and reviser.model is None)),
-        "judge": settings is not None and settings.answers is None if command == "judge" else False,
+        "judge": command == "judge"
+        and settings is not None
+        and settings.answers is None
+        and not isinstance(judge, Recorded),
     }
     parts = {
         "model": model if uses_model.get(command, True) else None,
@@ -323,22 +328,6 @@ def _train_problems(model: Model | None, settings: Any) -> list[str]:
     return found
 
 
-def _judge_problems(model: Model | None, testsets: Mapping[str, Any], judge: Any, settings: Any) -> list[str]:
-    """What the judge lacks: a test set, something to compare with."""
-    found: list[str] = []
-    if settings is None or judge is None:
-        return found
-    if not testsets and settings.answers is None:
-        found.append("testset is empty: name at least one, testset=[vicuna80]")
-    if judge.compares and settings.against is None:
-        found.append(f"against is not set: {type(judge).__name__} compares two answers; against=FILE or against=reference")
-    for name in ("answers", "against"):
-        file = getattr(settings, name)
-        if file is not None and not (name == "against" and file == "reference") and not Path(file).expanduser().exists():
-            found.append(f"{name} is {file!r}: no such file or folder")
-    return found
-
-
 def build(node: Any, where: str) -> Any:
     """The component that a group's node names in `_target_`, its fields typed by the component's dataclass.
 
@@ -390,7 +379,7 @@ _HOLDS = dict.fromkeys(("data", "dev"), "; it must hold one {prompt, response} o
 
 
 def _range_problems(settings: Any) -> list[str]:
-    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0, "max_length": 8, "max_new_tokens": 1}
+    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0, "max_length": 8}
     found = [
         f"{name} is {getattr(settings, name)}: it must be at least {least}"
         for name, least in at_least.items()

@@ -1,6 +1,7 @@
 """Answers find their items, or nothing is judged."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,15 @@ def test_where_answers_are_looked_for(tmp_path):
     wrapped = tmp_path / "w.json"
     wrapped.write_text('{"meta": 1,\n "data": [{"output": "a"}]}')
     assert read_answers(wrapped)[0].text == "a"
+
+
+def test_answers_to_a_real_test_set_in_another_order(tmp_path):
+    path = Path(__file__).parents[2] / "../shared/data/coachlm/coachlm150.json"
+    if not path.is_file():
+        pytest.skip("the CoachLM150 test set is not at hand")
+    records = json.loads(path.read_bytes())
+    pairs = [Pair(f"set/{n}", r["instruction"], r["input"], r["reference response"]) for n, r in enumerate(records)]
+    answers = [{"instruction": pair.instruction, "input": pair.input, "output": f"to {pair.id}"} for pair in pairs]
+    assert matched(tmp_path, answers[::-1], pairs) == [f"to {pair.id}" for pair in pairs]
+    with pytest.raises(DataError, match=r"1 of the items have none there\. The first is set/149"):
+        matched(tmp_path, answers[:-1], pairs)

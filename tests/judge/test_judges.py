@@ -225,8 +225,10 @@ def test_belles_macro_average_counts_every_class_the_same():
         return [Judgement(f"{skill}{n}", "belle", skill, score=s, reason="" if s is not None else "unparsed")
                 for n, s in enumerate(scores)]  # fmt: skip
 
+    published = ["Code", "Math"]  # in the order of the paper's columns
     row = Belle().summary(made("math", 1, 0, 0.5, None) + made("code", 0.8))["sets"]["belle"]
     assert {name: part["mean"] for name, part in row["categories"].items()} == {"Math": 50, "Code": 80}
+    assert list(row["categories"]) == published
     assert (row["macro"], row["no_verdict"], row["reasons"]) == (65, 1, {"unparsed": 1})
     assert row["all"]["mean"] == pytest.approx(57.5)
     nothing = Belle().summary(made("math", None) + made("code", 1))["sets"]["belle"]

@@ -119,7 +119,7 @@ def test_judgements_of_ours_are_judged_again(tmp_path):
 def test_what_cannot_be_read_is_said(tmp_path):
     assert "none" in Recorded(str(tmp_path / "none.json")).problems()[0]
     (tmp_path / "a.json").write_text('[{"review": "8 7"}]')
-    with pytest.raises(DataError, match="entry 0.*review_reverse"):
+    with pytest.raises(DataError, match=r"entry 0.*review_reverse"):
         Recorded(str(tmp_path / "a.json")).recorded()
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(DataError, match=r"a\.json: not JSON"):

@@ -1,7 +1,7 @@
 """An instruction set, or a test set of instructions, in any of the usual forms, streamed from files or from the hub."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,7 +36,7 @@ class InstructionSet:
         path: a file, or a folder of files: .json, .jsonl, .csv, .tsv (each also .gz), .parquet.
         hub: an id on the hub, read where no path is given; `hub_files` (a pattern), `hub_split` and `revision` narrow it.
         format: one of FORMATS; `auto` looks at each record.
-        fields: our names to the file's fields; `a.0.b` goes down into objects and lists.
+        fields: our names to the file's fields (null: it has none); `a.0.b` goes down into objects and lists.
         rows: how many records are published.
         languages: ISO 639 codes, separated by commas; `mul`: many.
         kind: what is in it; `tasks`: MT (many tasks) or TS (one); `made_by`: HG (people), SI (self-instruct), MIX, COL
@@ -50,7 +50,7 @@ class InstructionSet:
     hub_split: str = "train"
     revision: str | None = None
     format: str = "auto"
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
     rows: int | None = None
     languages: str = ""
     licence: str = ""
@@ -66,7 +66,7 @@ class InstructionSet:
             found.append(f"{name}.format is {self.format!r}: choose {', '.join(FORMATS)}")
         if unknown := [key for key in self.fields if key not in NAMES]:
             found.append(f"{name}.fields names {', '.join(unknown)}: it may name {', '.join(NAMES)}")
-        if self.format == "fields" and "instruction" not in self.fields:
+        if self.format == "fields" and "instruction" not in self._named:
             found.append(f"{name}.fields does not say which field the instruction is: set {name}.fields.instruction=FIELD")
         if self.limit is not None and self.limit < 1:
             found.append(f"{name}.limit is {self.limit}: choose 1 or more, or null for all")
@@ -102,21 +102,26 @@ class InstructionSet:
             DataError: a file cannot be read, a record is of another form, or an id comes twice; names the record.
         """
         spoken = self.languages if self.languages != MANY and "," not in self.languages else ""
+        named = self._named
         number, seen = 0, set[str]()
         for place, record in self._records(name):
             if number == self.limit:
                 return
-            own = self._parts(record, place)
+            own = self._parts(record, named, place)
             key = own.pop("id", None) or str(number)
-            if "id" in self.fields:
+            if "id" in named:
                 if key in seen:
-                    raise DataError(f"{place}: the id {key!r} has come before. Leave {name}.fields.id out to count instead.")
+                    raise DataError(f"{place}: the id {key!r} has come before. Set {name}.fields.id=null to count instead.")
                 seen.add(key)
             language = _code(own.pop("language", "")) or spoken
             yield Pair(f"{name}/{key}", source=name, licence=self.licence, language=language, **own)
             number += 1
         if self.rows is not None and self.limit is None and number != self.rows:
             log.warning("%s: %s holds %d records, %d are published", name, self.location, number, self.rows)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {ours: theirs for ours, theirs in self.fields.items() if theirs}
 
     def _records(self, name: str) -> Iterator[tuple[str, Record]]:
         if self.path is not None:
@@ -127,14 +132,12 @@ class InstructionSet:
         else:
             raise DataError(f"{name} is not at hand: give its path, or an id on the hub")
 
-    def _parts(self, record: Record, place: str) -> dict[str, Any]:
+    def _parts(self, record: Record, named: Mapping[str, str], place: str) -> dict[str, Any]:
         """Our fields of one record."""
         form = self.format
         if form == "auto":
-            if "instruction" in self.fields:
-                form = "fields"
-            else:
-                form = next((form for key, form in _SIGNS.items() if key in record), "")
+            signs = {key: sign for key, sign in _SIGNS.items() if key in record}
+            form = "fields" if "instruction" in named else next(iter(signs.values()), "")
         if form == "sharegpt":
             parts = conversation(found(record, "conversations", place), "from", "value", place)
         elif form == "messages":
@@ -146,9 +149,9 @@ class InstructionSet:
         else:
             raise DataError(
                 f"{place}: neither instruction, nor conversations, nor messages, but {names_of(record)}. "
-                "Name the fields with format=fields and fields={instruction: ..., output: ...}."
+                "Say which fields they are: fields.instruction=FIELD fields.output=FIELD."
             )
-        for ours, theirs in self.fields.items():
+        for ours, theirs in named.items():
             value = found(record, theirs, place)
             parts[ours] = history(value, place) if ours == "history" else text_of(value, theirs, place)
         return parts

@@ -1,7 +1,8 @@
 """Streams the records of JSON, JSON Lines, CSV, TSV and parquet files (gzipped too), never holding a file whole.
 
-A JSON array goes through the decoder of the standard library one object at a time. An event parser (ijson) is twice as fast,
-but stops at NaN, which published files hold (PandaLM's test set). Lines are split on "\\n" only: some texts hold U+2028.
+A JSON array goes through the decoder of the standard library one object at a time. An event parser (ijson) is two to three
+times as fast, but stops at NaN, which published files hold (PandaLM's test set). Lines are split on "\\n" only: some texts
+hold U+2028.
 """
 
 import csv

@@ -81,7 +81,7 @@ class Belle:
 
     def summary(self, judgements: Sequence[Judgement]) -> dict[str, object]:
         """Mean grades times 100 by class, and their macro average."""
-        return summarise(judgements, "mean grade x 100", category)
+        return summarise(judgements, "mean grade x 100", category, [str(kind["name"]) for kind in _classes().values()])
 
     def _prompts(self, reference: bool) -> Prompts:
         folder = Path(self.prompts_dir).expanduser() if self.prompts_dir else _HERE / "prompts" / "belle"

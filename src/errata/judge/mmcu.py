@@ -61,7 +61,7 @@ class MMCU:
 
     def summary(self, judgements: Sequence[Judgement]) -> dict[str, object]:
         """Accuracy by subject, and the macro average over them; how many answers named no letter."""
-        found: dict[str, Any] = summarise(judgements, "accuracy, %", subject)
+        found: dict[str, Any] = summarise(judgements, "accuracy, %", subject, list(dict.fromkeys(_SUBJECTS.values())))
         for name, row in found["sets"].items():
             row["named_no_letter"] = sum(j.testset == name and j.parts.get("named") == 0 for j in judgements)
         return found

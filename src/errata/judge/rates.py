@@ -80,7 +80,8 @@ def length_controlled(preferences: Sequence[float], lengths: Sequence[tuple[int,
         lengths: characters of the first answer and of the second, of each item.
 
     Returns:
-        None without items. Where all lengths differ alike, or all preferences are the same, the plain win rate.
+        None without items. Where all lengths differ alike, or all preferences are the same, the plain win rate: then the
+        lengths tell nothing. It is near that, for the same reason, where one side is much longer throughout.
     """
     wanted = np.asarray(preferences, dtype=float)
     if not len(wanted):

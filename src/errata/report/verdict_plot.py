@@ -29,7 +29,7 @@ def plot_verdicts(results: Mapping[str, Any], path: Path) -> None:
     graded = summary["kind"] == "graded"
     bars = sum(len(row["categories"]) + 1 for _, row in rows) if graded else len(rows)
     histogram = summary["kind"] in ("rating", "rubric")
-    figure, axes = plt.subplots(figsize=(8, 4 if histogram else 1.6 + 0.38 * max(bars, 2)), dpi=150, layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4 if histogram else 1.6 + 0.38 * bars), dpi=150, layout="constrained")
     {"comparison": _stacked, "graded": _means}.get(summary["kind"], _histogram)(axes, summary, rows)
     axes.set_title(results["run"], fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
@@ -50,7 +50,7 @@ def _stacked(axes: Any, summary: Mapping[str, Any], rows: Sequence[tuple[str, Ma
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the items with a verdict, %")
     axes.axvline(50, color="0.3", linewidth=0.8, linestyle=":")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.42 if len(rows) < 3 else -0.3), ncols=3, frameon=False)
+    axes.figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 def _histogram(axes: Any, summary: Mapping[str, Any], rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:

@@ -72,20 +72,22 @@ def verdict_lines(results: Mapping[str, Any]) -> list[str]:
 def _comparison(summary: Mapping[str, Any]) -> list[TextTable]:
     controlled = "length_controlled_win_rate" in summary[ALL]
     heads = ["test set", "items", "W-T-L", "WR1 %", "± se", "WR2 %", "QS %", "(W-L)/N+1"]
-    heads += ["at equal lengths %", "mean lengths"] if controlled else []
-    heads += ["contradictory", "first / second shown", "no verdict"]
-    rows = []
+    heads += ["WR1 at equal lengths %"] if controlled else []
+    rates, trust = [], []
     for name, row in _with_all(summary):
         cells = [name, str(row["items"]), f"{row['wins']}-{row['ties']}-{row['losses']}", _percent(row["wr1"])]
         cells += [_percent(row["win_rate_se"], 2), _percent(row["wr2"]), _percent(row["qs"]), _number(row["headline"], 3)]
-        if controlled:
-            lengths = " / ".join(_number(length, 0) for length in row["mean_lengths"])
-            cells += [_percent(row["length_controlled_win_rate"]), lengths]
-        rate = f" ({_percent(row['contradiction_rate'])} %)" if row["contradictory"] else ""
-        shown = f"{row['for_the_answer_shown_first']} / {row['for_the_answer_shown_second']}"
-        rows.append((*cells, f"{row['contradictory']}{rate}", shown, str(row["no_verdict"])))
+        cells += [_percent(row["length_controlled_win_rate"])] if controlled else []
+        rates.append(tuple(cells))
+        shown = (str(row["for_the_answer_shown_first"]), str(row["for_the_answer_shown_second"]))
+        cells = [name, str(row["contradictory"]), _percent(row["contradiction_rate"]), *shown, str(row["no_verdict"])]
+        cells += [" / ".join(_number(length, 0) for length in row["mean_lengths"])] if controlled else []
+        trust.append(tuple(cells))
     title = "wins, ties and losses of the answers, each pair judged in both orders"
-    return [TextTable(title, tuple(heads), rows)]
+    doubts = ["test set", "contradictory", "%", "for the first shown", "for the second shown", "no verdict"]
+    doubts += ["characters on average"] if controlled else []
+    told = "how far the judge can be trusted: orders that contradict each other, items without a verdict"
+    return [TextTable(title, tuple(heads), rates), TextTable(told, tuple(doubts), trust)]
 
 
 def _ratings(summary: Mapping[str, Any]) -> list[TextTable]:

@@ -24,6 +24,8 @@ from errata.report.tables import (
     practice_table,
     training_table,
 )
+from errata.report.verdict_plot import VERDICT_PLOT, plot_verdicts
+from errata.report.verdicts import collect_verdicts, verdict_lines, verdict_tables
 from errata.run_folder import write_atomically
 from errata.terminal import console
 
@@ -54,6 +56,13 @@ def show_revisions(run: Path) -> None:
     ]
     last += [f"{name}: {rate:g} pairs/s" for name, rate in results["throughput"].items()]
     write_out(run, results, tables, last)
+
+
+def show_verdicts(run: Path) -> None:
+    """What a judge said."""
+    results = collect_verdicts(run)
+    plot_verdicts(results, run / VERDICT_PLOT)
+    write_out(run, results, verdict_tables(results), verdict_lines(results), VERDICT_PLOT)
 
 
 def write_out(

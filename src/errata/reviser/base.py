@@ -12,7 +12,7 @@ REVISED, KEPT, DROPPED = "revised", "kept", "dropped"
 
 
 class Desk(Protocol):
-    """What a reviser works with. Each call is a stage of the run, named `name`: continued after a kill, skipped when done."""
+    """What a reviser works with. Each call is a stage of the run, `name`: continued after a kill, skipped when done."""
 
     @property
     def model(self) -> Model:

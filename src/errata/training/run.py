@@ -1,10 +1,10 @@
 """A job from its first row to the saved model."""
 
 import json
+import math
 import shutil
 import sys
 import time
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,219 @@
+"""`errata revise` end to end: a loopback instructor that misbehaves, a coach that is really trained, and a reviser in the loop."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from errata.records import Example, Pair, Revision
+from errata.run_folder import decode_lines
+from tests.instructor.test_openai import KEY, Server, completion
+from tests.reviser.misbehaving import reason_of
+from tests.test_loop import SMALL, errata
+
+EXPERTS = Path(__file__).parents[1] / "../shared/data/coachlm/expert_revisions.json"
+
+
+@pytest.fixture
+def teacher(monkeypatch):
+    """The misbehaving instructor in a process of its own: (its address, what it has answered with so far)."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.reviser.misbehaving", "--port", "0"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    address = process.stdout.readline().strip()
+
+    def seen():
+        return Counter(json.loads(urlopen(address.replace("/v1", "/seen")).read()))
+
+    yield address, seen
+    process.stdin.close()
+    process.wait(10)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """200 raw pairs of the experts' file in Alpaca's form, or as many made up where it is not at hand."""
+    if EXPERTS.is_file():
+        rows = json.loads(EXPERTS.read_bytes())[:200]
+        pairs = [{name: row[f"Raw {label}"] for name, label in LABELS.items()} for row in rows]
+    else:
+        pairs = [{"instruction": f"Name {n} birds.", "input": "", "output": f"Bird {n}."} for n in range(2, 202)]
+    path = tmp_path / "raw.json"
+    path.write_text(json.dumps(pairs))
+    return path
+
+
+LABELS = {"instruction": "Instruction", "input": "Input", "output": "Response"}
+
+
+def revisions_of(run):
+    return decode_lines((run / "revise/revisions.jsonl").read_bytes(), Revision)
+
+
+def test_nothing_is_lost_or_mismatched_with_a_teacher_that_misbehaves(teacher, raw, tmp_path, capsys):
+    address, seen = teacher
+    command = ["revise", f"corpus.file.path={raw}", "instructor.model=m", f"instructor.base_url={address}"]
+    assert errata(*command, f"output_dir={tmp_path}", "dry_run=true") == 0
+    assert "at most 400 requests" in capsys.readouterr().out and not seen()
+    assert errata(*command, f"output_dir={tmp_path}") == 0
+    (run,) = tmp_path.glob("revise-*")
+    revisions = revisions_of(run)
+    assert len(revisions) == len({one.id for one in revisions}) == 200
+    answered = seen()
+    for stage in ("instruction", "response"):
+        bad = Counter(reason_of(key.partition(": ")[2]) for key in answered.elements() if key.startswith(stage))
+        assert sum(bad.values()) == 200
+        assert len(bad) > 8
+    replies = [json.loads(line) for line in (run / "desk/instruction/replies.jsonl").read_bytes().split(b"\n") if line]
+    assert Counter(reply["text"] is None for reply in replies)[True] == answered["instruction: silence"]
+    for one in revisions:
+        assert one.status == ("kept" if one.final == one.original else "revised")
+        marks = {name: set(re.findall(r"Q[0-9a-f]{10}", getattr(one.final, name))) for name in ("instruction", "output")}
+        if one.status == "revised" and not one.reason:  # each half was written for this very pair
+            assert len(marks["instruction"]) == len(marks["output"]) == 1
+        if one.status == "kept":
+            assert one.reason and one.final == one.original
+    final = [json.loads(line) for line in (run / "final/train.messages.jsonl").read_bytes().split(b"\n") if line]
+    assert [row["id"] for row in final] == [one.id for one in revisions]
+    assert final[0]["messages"][1]["content"] == revisions[0].final.output
+    results = json.loads((run / "results.json").read_text())
+    assert sum(results["outcomes"][status] for status in ("revised", "kept", "dropped")) == 200
+    assert "what the reviser made of the pairs" in capsys.readouterr().out
+
+    assert errata(*command, f"output_dir={tmp_path}") == 0  # again: nothing is asked twice, but for what had failed
+    assert seen() == answered
+    revised = [one.id for one in revisions if one.status == "revised"]
+    (tmp_path / "decisions.json").write_text(json.dumps({revised[0]: "reject", revised[1]: "accept"}))
+    assert errata(*command, f"output_dir={tmp_path}", f"decisions={tmp_path / 'decisions.json'}") == 0
+    assert seen() == answered
+    pairs = {pair.id: pair for pair in decode_lines((run / "final/pairs.jsonl").read_bytes(), Pair)}
+    before = {one.id: one for one in revisions}
+    assert pairs[revised[0]] == before[revised[0]].original
+    assert pairs[revised[1]] == before[revised[1]].final
+    assert errata("report", str(run)) == 0
+
+
+def test_a_killed_revision_goes_on_and_pays_nothing_twice(teacher, raw, tmp_path):
+    address, seen = teacher
+    command = [
+        sys.executable, "-m", "errata.cli", "revise", f"corpus.file.path={raw}", "instructor.model=m", "instructor.concurrency=1",
+        f"instructor.base_url={address}", f"output_dir={tmp_path}",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and seen().total() < 60:
+        pass
+    process.kill()
+    process.wait()
+    halted = seen()
+    assert halted.total() < 400, "it was too fast to be killed"
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    silent = sum(number for kind, number in halted.items() if kind.endswith("silence"))  # a failure is asked again
+    assert seen().total() <= 400 + silent + 1  # one was under way
+    (run,) = tmp_path.glob("revise-*")
+    assert len(revisions_of(run)) == 200
+
+
+def test_a_test_question_in_a_corpus_is_kept_out(raw, tmp_path):
+    rows = json.loads(raw.read_text())
+    long = next(row for row in rows if len(row["instruction"].split()) > 14 and not row["input"])
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": long["instruction"], "category": "x"}) + "\n")
+    command = ["revise", f"corpus.file.path={raw}", "reviser=none", "testset=[vicuna80]"]
+    assert errata(*command, f"testset.vicuna80.path={tmp_path / 'test.jsonl'}", f"output_dir={tmp_path}") == 0
+    (run,) = tmp_path.glob("revise-*")
+    assert "leak" in (run / "corpus/dropped.jsonl").read_text()
+    assert long["instruction"] not in {one.original.instruction for one in revisions_of(run)}
+
+
+def test_a_coach_is_trained_and_revises_what_it_was_not_trained_on(tiny_model, tmp_path, capsys):
+    rows = [
+        {
+            "Raw Instruction": f"Name {n} birds.", "Raw Input": "", "Raw Response": "Sparrow.", "Revised Instruction":
+            f"Name {n} birds, and say where each of them lives.", "Revised Input": "", "Revised Response": "Sparrow: towns. " * n,
+        }
+        for n in range(2, 12)
+    ]  # fmt: skip
+    (tmp_path / "experts.json").write_text(json.dumps(rows))
+    pairs = [{name: row[f"Raw {label}"] for name, label in LABELS.items()} for row in rows]
+    (tmp_path / "raw.json").write_text(json.dumps(pairs))
+    place = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "tracking=off"]
+    shape = ["training.max_length=1024", "training.batch_size=2", "training.threads=1"]
+    assert errata("train", f"revisions={tmp_path / 'experts.json'}", "alpha=0.5", *place, *shape) == 0, (
+        capsys.readouterr().err
+    )
+    (trained,) = tmp_path.glob("train-*")
+    record = json.loads((trained / "train/model/coach.json").read_text())
+    assert (record["selected"], record["rows"], len(record["trained_on"])) == (5, 5, 5)
+    coach = ["reviser=coach", f"reviser.folder={trained}", "reviser.max_new_tokens=8"]
+    assert errata("revise", f"corpus.file.path={tmp_path / 'raw.json'}", *coach, *place) == 0, capsys.readouterr().err
+    (run,) = tmp_path.glob("revise-*")
+    reasons = Counter(one.reason for one in revisions_of(run))
+    assert reasons["trained_on"] == 5  # the five largest revisions
+    assert sum(reasons.values()) == 10
+    results = json.loads((run / "results.json").read_text())
+    assert results["throughput"]["desk/coach"] > 0
+    assert "prompts/s" in (run / "run.log").read_text()
+
+
+class Both(Server):
+    """Writes practice, and better answers to it: some good, some with a wrong sum."""
+
+    async def _answer(self, request):
+        text = (await request.json())["messages"][-1]["content"]
+        self.seen[text] += 1
+        number = int(hashlib.sha256(text.encode()).hexdigest(), 16)
+        if "<better_answer>" not in text:
+            a, b = number % 89 + 10, number // 89 % 89 + 10
+            names = ("Ada", "Ben", "Cleo", "Dora", "Emil")[number // 7921 % 5]
+            question = f"{names} has {a} stamps and finds {b} more in box {number % 997}. How many stamps are there now?"
+            return completion(f"### Problem 1\nQuestion: {question}\nSolution: {a} + {b} = {a + b}\n#### {a + b}")
+        answer = re.search(r"<answer>\n(.*?)\n</answer>", text, re.DOTALL)[1]
+        better = f"First I see what is asked.\n{answer}" if number % 3 else re.sub(r"= (\d+)", r"= 1\1", answer)
+        return completion(f"It is bare.\n\n<better_answer>\n{better}\n</better_answer>")
+
+
+def test_the_loop_revises_between_verify_and_mix(tiny_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = Both()
+    arguments = [
+        "improve", *[item for item in SMALL if not item.startswith("instructor")], "model=hf", f"model.path={tiny_model}",
+        f"output_dir={tmp_path}", "name=revised", "instructor=openai", "instructor.model=m", f"instructor.base_url={server.url}",
+        "reviser=reflection", "reviser.stages=[response]",
+    ]  # fmt: skip
+    try:
+        assert errata(*arguments, "dry_run=true") == 0, capsys.readouterr().err
+        assert "iteration_1/arithmetic/revise" in capsys.readouterr().out
+        assert errata(*arguments) == 0, capsys.readouterr().err
+        asked = sum(server.seen.values())
+        assert errata(*arguments) == 0
+        assert sum(server.seen.values()) == asked
+    finally:
+        server.stop()
+    (run,) = tmp_path.glob("revised-*")
+    place = run / "iteration_1/arithmetic/revise"
+    revisions = decode_lines((place / "revised/revisions.jsonl").read_bytes(), Revision)
+    status = Counter((one.status, one.reason) for one in revisions)
+    assert status[("revised", "")] > 3
+    assert (
+        status[("kept", "wrong_sum")] + status[("kept", "answer_mismatch")] > 0
+    )  # a gate saw what the reviser made of them
+    rows = {row.id: row for row in decode_lines((run / "iteration_1/mix/train.jsonl").read_bytes(), Example)}
+    for one in revisions:
+        if one.id in rows:
+            assert rows[one.id].response == one.final.output
+            assert rows[one.id].response.startswith("First I see") == (one.status == "revised")
+    results = json.loads((run / "results.json").read_text())
+    (practice,) = results["practice"]
+    assert practice["revised"]["pairs"] == len(revisions)
+    assert practice["requests"] == asked
+    revised = next(one.id for one in revisions if one.status == "revised" and one.id in rows)
+    capsys.readouterr()
+    assert errata("why", str(run), revised) == 0
+    assert "the reviser: revised" in capsys.readouterr().out
