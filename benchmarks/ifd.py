@@ -6,8 +6,8 @@ SmolLM2-135M-Instruct in float32 on a CPU, the raw (Alpaca) side of the first re
 losses a record. The source's way (Reflection-Tuning's data_analysis, in our own code): one record after the other, four
 forward passes, logits of every token, transformers' own loss by labels. One process; the source takes the records in
 portions, and Errata scores all of them after each portion, so that both meet the same weather on the machine: the source's
-time is the sum, Errata's the median. On a machine with other work, `--threads 1` and the CPU seconds say more than the wall's:
-two threads wait for each other. Token ids are made inside the time, loading is not.
+time is the sum, Errata's the median. On a machine with other work, `--threads 1` and the CPU seconds
+say more than the wall's: two threads wait for each other. Token ids are made inside the time, loading is not.
 """
 
 import argparse

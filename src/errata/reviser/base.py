@@ -48,8 +48,10 @@ class Reviser(Protocol):
     """Whether it asks an instructor."""
     scores: ClassVar[bool]
     """Whether the run's model has to score pairs: its weights must be at hand."""
-    embeds: ClassVar[bool]
-    """Whether it needs vectors."""
+    @property
+    def embeds(self) -> bool:
+        """Whether it needs vectors."""
+        ...
 
     def problems(self) -> list[str]:
         """What is wrong with the settings or the files, found before anything is loaded or paid."""
