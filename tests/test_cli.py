@@ -103,3 +103,10 @@ def test_a_sweep_goes_on_past_a_failing_cell(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr()
     assert shown.out.count("plan for") == 2
     assert "sample_size is 0" in shown.err
+
+
+@pytest.mark.parametrize("given", ["sizes={arithmetic: 7}", "sizes.arithmetic=7"])
+def test_settings_whose_names_are_the_users_need_no_plus(given, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert errata("improve", "--cfg", "job", given) == 0
+    assert "sizes:\n  arithmetic: 7" in capsys.readouterr().out
