@@ -151,6 +151,8 @@ def test_a_coach_is_trained_and_revises_what_it_was_not_trained_on(tiny_model, t
     (trained,) = tmp_path.glob("train-*")
     record = json.loads((trained / "train/model/coach.json").read_text())
     assert (record["selected"], record["rows"], len(record["trained_on"])) == (5, 5, 5)
+    assert errata("export", str(trained), "--to", str(tmp_path / "exported")) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "exported/model/coach.json").read_text()) == record
     coach = ["reviser=coach", f"reviser.folder={trained}", "reviser.max_new_tokens=8"]
     assert errata("revise", f"corpus.file.path={tmp_path / 'raw.json'}", *coach, *place) == 0, capsys.readouterr().err
     (run,) = tmp_path.glob("revise-*")

@@ -19,7 +19,7 @@ from errata.report.cards import Facts, dataset_card, model_card
 from errata.report.origin import Origin, origin
 from errata.report.results import best_by_dev, collect
 from errata.run_folder import decode_lines, encode_lines, write_atomically
-from errata.trained import RECORD, Trained, check_base, trained_models
+from errata.trained import COACH, RECORD, Trained, check_base, trained_models
 from errata.version import __version__
 from errata.weights import Weights, apply_adapter, load_network, load_tokenizer
 
@@ -80,6 +80,8 @@ def export(wanted: Export) -> Exported:
             form, why = ADAPTER, "this kind of adapter cannot be merged: it is exported by itself"
         if form == ADAPTER:
             _copy_adapter(trained, partial / "model", wanted, came_from)
+        if (taught := trained.folder / "model" / COACH).is_file():
+            shutil.copyfile(taught, partial / "model" / COACH)
         facts = Facts(results, trained, came_from, form, dtype, chosen, wanted.licence, wanted.push, tuple(rows))
         _write_cards(partial, facts)
     except BaseException:

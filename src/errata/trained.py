@@ -14,6 +14,8 @@ from errata.weights import Weights
 
 RECORD = "errata.json"
 """What an exported model folder says of itself."""
+COACH = "coach.json"
+"""Beside a coach: which revisions it was trained on."""
 
 
 @dataclass(frozen=True)
