@@ -41,8 +41,15 @@ COMMAND = {"corpus": "revise", "testset": "judge", "reviser": "revise", "judge":
 DATA = ["instructor=openai", "instructor.model=m"]
 GATES = "gate=[answer,length,duplicate,leak]"
 HEAVY = {"lm_eval"}  # its library takes a while to import
+
+
+def slow(group, option):
+    """Many of a kind, or one whose library takes its time: `tests/corpus` builds every file there in no time."""
+    return option in HEAVY or (group in ("corpus", "testset") and option not in ("file", "alpaca", "cot", "vicuna80"))
+
+
 OPTIONS = [
-    pytest.param(folder.name, file.stem, marks=[pytest.mark.slow] if file.stem in HEAVY else [])
+    pytest.param(folder.name, file.stem, marks=[pytest.mark.slow] if slow(folder.name, file.stem) else [])
     for folder in sorted(CONF.iterdir())
     if folder.is_dir()
     for file in sorted(folder.glob("*.yaml"))

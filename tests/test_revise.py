@@ -101,6 +101,7 @@ def test_nothing_is_lost_or_mismatched_with_a_teacher_that_misbehaves(teacher, r
     assert errata("report", str(run)) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_revision_goes_on_and_pays_nothing_twice(teacher, raw, tmp_path):
     address, seen = teacher
     command = [
@@ -181,6 +182,7 @@ class Both(Server):
         return completion(f"It is bare.\n\n<better_answer>\n{better}\n</better_answer>")
 
 
+@pytest.mark.slow
 def test_the_loop_revises_between_verify_and_mix(tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = Both()

@@ -190,14 +190,17 @@ class Run:
             log_counts(self.tracker, place.rpartition("/")[2], counts, iteration)
 
         limit = self.setup.settings.training.max_length
-        desk = StageDesk(self.setup, self.folder, self.ledger, step, student, limit, heard)
+        scorer = student if reviser.scores else self.setup.model  # a coach goes on top of what it was trained on
+        desk = StageDesk(self.setup, self.folder, self.ledger, step, scorer, limit, heard)
         revisions = reviser.revise([as_pair(row) for row in rows], desk)
         changed = [
             as_row(row, revision.final, dataset)
             for row, revision in zip(rows, revisions, strict=True)
             if revision.status == REVISED and revision.final is not None
         ]
-        passed = {row.id: row for row in self.verified(changed, name, iteration, earlier, _digest(changed), "revise/")}
+        anew = {row.id for row in changed}
+        beside = [*earlier, *(row for row in rows if row.id not in anew)]  # a new question must not repeat these either
+        passed = {row.id: row for row in self.verified(changed, name, iteration, beside, _digest(changed), "revise/")}
         stage = self.folder.stage(
             f"{step}/revised", rows=_digest(rows), reviser=result_changing(reviser), desk=desk.done,
             passed=_digest(list(passed.values())),

@@ -14,6 +14,7 @@ from errata.errors import DataError
 from errata.judge.answers import REFERENCE, Found, answer_file, match, read_answers, revisions_file
 from errata.judge.base import Item, Judge, shown
 from errata.judge.recorded import Recorded
+from errata.judge.rubric import Rubric
 from errata.ledger import Ledger
 from errata.records import Judgement, Pair, Prompt, Reply, Request, Revision
 from errata.run_folder import RunFolder, decode_lines, digest, encode_lines, read_stage
@@ -48,8 +49,8 @@ def judge(setup: Setup) -> Path:
             received = instruct(stage, requests, instructor, ledger, setup.purse(stage.name))
             replies = {reply.request_id: reply for reply in received}
             inputs["replies"] = stage.outputs["replies"]
-        if isinstance(judge, Recorded):
-            inputs["recorded"] = judge.fingerprint
+        if isinstance(judge, Recorded | Rubric):
+            inputs["files"] = judge.fingerprint
         stage = folder.stage("judge", judge=result_changing(judge), **inputs)
         if not stage.finished:
             judgements = judge.recorded() if isinstance(judge, Recorded) else judged(judge, items, replies)

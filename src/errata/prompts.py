@@ -38,7 +38,12 @@ def read_prompts(folder: Path, names: Sequence[str], user: str = "user") -> Prom
     texts = {}
     for name in ("system", user):
         path = folder / f"{name}.txt"
-        texts[name] = path.read_text().strip() if path.is_file() else ""
+        try:
+            texts[name] = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                [f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8"]
+            ) from error
         check_placeholders(texts[name], names, path)
     if not texts[user]:
         raise ConfigError([f"there is no prompt here: write {folder / f'{user}.txt'}"])

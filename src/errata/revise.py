@@ -143,7 +143,7 @@ def revise(setup: Setup) -> Path:
                 write_review(stage.folder / "review.html", revisions, setup.folder.name)
                 stage.finish(tally(revisions), revisions=revisions)
             heard("revise", stage.record.counts)
-            _hand_over(folder, revisions, settings.decisions, objection)
+            _hand_over(folder, revisions, settings.decisions, objection, _digest(setup.wall))
             folder.drop_unvisited()
     return setup.folder
 
@@ -155,8 +155,9 @@ def objector(setup: Setup) -> Objection | None:
     check = Leak().open(Context(None, [], setup.wall, [], setup.model.count_tokens, setup.settings.max_length))  # type: ignore[arg-type]
 
     def objection(pair: Pair) -> tuple[str, str] | None:
-        earlier = " ".join(text for turn in pair.history for text in turn)
-        return check(Example(pair.id, pair.source, f"{earlier} {pair.prompt}".strip(), pair.output, "", pair.id, "", 0))
+        turns = [*pair.history, (pair.prompt, pair.output)]  # one by one: a turn may be a short test question, whole
+        found = (check(Example(pair.id, pair.source, asked, answered, "", pair.id, "", 0)) for asked, answered in turns)
+        return next(filter(None, found), None)
 
     return objection
 
@@ -182,10 +183,12 @@ def tally(revisions: Sequence[Revision]) -> dict[str, Any]:
     return counts
 
 
-def _hand_over(folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None) -> None:
-    """Write the final set: what was revised or kept, as people decided where they did."""
+def _hand_over(
+    folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None, wall: str
+) -> None:
+    """Write the final set: what was revised or kept, as people decided where they did, and what the wall lets through."""
     decided = {} if decisions is None else read_decisions(Path(decisions).expanduser(), revisions)
-    stage = folder.stage("final", revisions=_digest(revisions), decisions=decided)
+    stage = folder.stage("final", revisions=_digest(revisions), decisions=digest(decided), wall=wall)
     if stage.finished:
         return
     chosen = decide(revisions, decided)

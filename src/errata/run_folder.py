@@ -36,6 +36,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(value).hexdigest()[:16]
 
 
+def storable(text: str) -> str:
+    """The text as UTF-8 can hold it: half a surrogate (JSON may escape one, no file can keep it) becomes "?"."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def digest_of_file(path: Path) -> str:
     """What `digest` says of the file's bytes, of which only a part is in memory at a time."""
     with path.open("rb") as file:

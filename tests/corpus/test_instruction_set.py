@@ -209,6 +209,15 @@ def test_a_wrong_file_names_the_record(name, content, said, tmp_path):
     assert said in str(error.value)
 
 
+def test_a_damaged_archive_names_the_file(tmp_path):
+    content = bytearray(gzip.compress(b'{"instruction": "Name birds.", "output": "Crow."}\n' * 200))
+    content[14:20] = bytes(255 - byte for byte in content[14:20])
+    file = tmp_path / "a.jsonl.gz"
+    file.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=str(file)):
+        list(InstructionSet(path=str(file)).pairs("x"))
+
+
 def test_half_a_surrogate_can_be_written_again(tmp_path):
     for name in ("a.json", "a.jsonl"):
         file = written(tmp_path, name, '{"instruction": "a\\ud83d", "output": "\\ud83d\\ude00 ü"}')
@@ -359,7 +368,7 @@ ITEMS = {
     "vicuna80": ({"question_id": 1, "text": "Why?", "category": "generic"}, ("generic", "Why?", "", "")),
     "koala180": ({"id": "koala_1", "prompt": "Why?"}, ("", "Why?", "", "")),
     "wizardlm218": ({"idx": 1, "Instruction": "Why?"}, ("", "Why?", "", "")),
-    "lima300": ({"conversations": ["Why?"], "source": "x"}, ("", "Why?", "", "")),
+    "lima300": ({"conversations": "Why?"}, ("", "Why?", "", "")),
     "pandalm170": ({"motivation_app": "Jira", "instruction": "Why?", "input": float("nan")}, ("Jira", "Why?", "", "")),
     "alpaca_eval805": ({"instruction": "Why?", "output": "So.", "generator": "g", "dataset": "koala"}, ("koala", "Why?", "", "So.")),
     "self_instruct252": (

@@ -237,6 +237,7 @@ def gathered_digest(folder, whole):
     return digest_of_file(folder / "other" / "gather" / "pairs.jsonl")
 
 
+@pytest.mark.slow
 def test_memory_holds_places_not_records(tmp_path):
     def peak(chars):
         rows = [(f"question {number}", f"{number} " + "x" * chars) for number in range(10_000)]
@@ -293,3 +294,19 @@ def test_coachlms_experts_and_a_leak_of_its_test_set(tmp_path):
     assert counts["dropped by reason"]["leaked leak"] == 150
     assert counts["dropped by reason"]["experts empty"] == 2
     assert "experts leak" not in counts["dropped by reason"]
+
+
+def test_shares_of_a_corpus_with_nothing_left_are_no_empty_mixture(tmp_path):
+    corpora = {"a": corpus(tmp_path, "a", numbered("a", 9)), "b": corpus(tmp_path, "b", [("", "no question")])}
+    with pytest.raises(DataError, match="mixture.shares has b, of which no record is left"):
+        gathered(tmp_path, corpora, Mixture(shares={"a": 0.5, "b": 0.5}))
+
+
+def test_a_record_nearly_like_one_that_is_left_out_is_not_lost_with_it(tmp_path):
+    words = " ".join(f"word{number}" for number in range(40))
+    corpora = {"a": corpus(tmp_path, "a", [(f"{words} secret", "x"), (words, "x")])}
+    pairs, counts, _ = gathered(
+        tmp_path, corpora, Mixture(near=0.5), objection=lambda pair: ("leak", "") if "secret" in pair.instruction else None
+    )
+    assert [pair.instruction for pair in pairs] == [words]
+    assert counts["dropped by reason"] == {"a leak": 1}

@@ -12,6 +12,7 @@ import pytest
 from errata.errors import DataError
 from errata.records import Pair, Revision
 from errata.report.review import decide, differences, read_decisions, write_review
+from errata.run_folder import encode_lines
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> &lt;b&gt; \u2028 {{ 7 * 7 }}'
 
@@ -151,6 +152,14 @@ def test_decisions_come_back_from_their_file(tmp_path):
     decisions = {"set/0": "reject", "set/1": {"edit": {"instruction": "a", "input": "", "output": "b"}}}
     path.write_text(json.dumps(decisions))
     assert read_decisions(path, REVISIONS) == decisions
+
+
+def test_an_edit_with_half_a_surrogate_can_be_stored(tmp_path):
+    path = tmp_path / "decisions.json"
+    path.write_text('{"set/0": {"edit": {"instruction": "a\\ud83d", "input": "", "output": "b"}}}')
+    decisions = read_decisions(path, REVISIONS)
+    assert decisions == {"set/0": {"edit": {"instruction": "a?", "input": "", "output": "b"}}}
+    assert encode_lines(decide(REVISIONS, decisions))
 
 
 @pytest.mark.parametrize(

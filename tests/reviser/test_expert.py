@@ -181,3 +181,11 @@ def test_a_file_that_cannot_be_used_says_why(content, said, tmp_path):
         write_coach_data(path, 1.0, tmp_path)
     with pytest.raises(DataError, match="No such file"):
         read_revisions(tmp_path / "absent.json")
+
+
+def test_half_a_surrogate_can_be_written_again(tmp_path):
+    rows = [row(revised=("Say it.", "", "yes \ud83d"))]
+    (content,) = [
+        json.loads(line) for line in write_coach_data(written(tmp_path, rows), 1, tmp_path).read_text().splitlines()
+    ]
+    assert read(content["response"]) == ("Say it.", "", "yes ?")

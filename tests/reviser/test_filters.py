@@ -98,3 +98,13 @@ def test_under_one_percent_of_the_experts_own_revisions_are_turned_away():
     assert found == {"fine": 2289, "over_length": 7, "repetition": 2, "empty": 2, "labels": 1}
     kept, _ = clean(edits)
     assert sum(Filters().check(edit.raw, edit.revised, REQUEST) is not None for edit in kept) == 9
+
+
+def test_long_runs_of_empty_lines_take_no_time():
+    start = time.monotonic()
+    assert Filters(most_ratio=None).check(*changed("Mars." + "\n" * 30_000 + "Venus.")) is None
+    assert time.monotonic() - start < 2
+    assert Filters(most_ratio=None).check(*changed("Mars." + "\n" * 30_000 + "\t **Response: Venus.")) == (
+        "labels",
+        "'Response'",
+    )

@@ -1,6 +1,7 @@
 """Pairs between markers: whatever they hold comes back, and what a model leaves out is found."""
 
 import random
+import time
 
 import pytest
 
@@ -78,3 +79,10 @@ def test_what_is_no_whole_pair_says_why(text, finished, reason):
 
 def test_a_whole_pair_behind_which_a_model_went_on_until_it_was_cut_is_whole():
     assert read(A + R + E + "\n### Instr", finished=False) == ("a", "", "c")
+
+
+def test_long_runs_of_spaces_take_no_time():
+    start = time.monotonic()
+    for line in ("### End" + " " * 400 + "x", " " * 50_000 + "x", "### Input" + "\t" * 50_000, "\\" * 50_000 + "### End"):
+        assert read(write(pair("a", line, "b"))) == ("a", line, "b")
+    assert time.monotonic() - start < 2

@@ -5,6 +5,7 @@ from typing import Any
 
 from errata.corpus.reading import Record
 from errata.errors import DataError
+from errata.run_folder import storable
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -98,7 +99,7 @@ def found(record: Record, path: str, place: str) -> Any:
 def text_of(value: Any, name: str, place: str) -> str:
     """A field as text: numbers in digits, nothing (null, NaN) as "", half a surrogate as "?"."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return storable(value)
     if value is None or value != value:
         return ""
     if isinstance(value, bool | int | float):

@@ -113,6 +113,8 @@ class Mixture:
             drawn = sorted(random.Random(f"{seed}").sample(range(total), self.size))
             return _back(left, drawn)
         available = {name: len(records) for name, records in left.items()}
+        if none := [name for name in self.shares if not available[name]]:
+            raise _too_few([f"mixture.shares has {name}, of which no record is left" for name in none])
         wanted = self._by_shares(available) if self.shares else {**available, **self.counts}
         short = [
             f"{wanted[name]} records of {name} are wanted, {number} are left"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -114,7 +115,7 @@ def _read(file: str, source: BinaryIO) -> Iterator[tuple[str, Record]]:
                 yield from _objects(file, text)
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text ({error.reason})") from error
-    except EOFError as error:
+    except (EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
 
 

@@ -6,6 +6,7 @@ whole file. By position only where the records carry neither and there are as ma
 would be judged without anybody noticing.
 """
 
+import codecs
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ ANSWERS = ("generate", "P", "response", "answer", "output", "text")
 REFERENCE = "reference"
 """In the place of a file: the test set's own answers."""
 _IDS = ("id", "question_id", "key")
-_INSTRUCTIONS = ("instruction", "question", "prompt", "Q")
+_INSTRUCTIONS = ("instruction", "Instruction", "question", "prompt", "Q")
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,11 @@ def match(testset: str, questions: Sequence[Pair], answers: Sequence[Found], fil
 
 
 def _agree(questions: Sequence[Pair], found: Sequence[Found | None]) -> bool:
-    """Whether the first match by id is one by its instruction too: the ids may be another set's numbering."""
-    first = next((place for place, answer in enumerate(found) if answer is not None), None)
-    if first is None:
-        return False
-    answer, pair = found[first], questions[first]
-    return answer is None or not answer.instruction or _text(answer.instruction) in _texts(pair)
+    """Whether the matches by id are such by their instructions too: the ids may be another set's numbering."""
+    return all(
+        answer is None or not answer.instruction or _text(answer.instruction) in _texts(pair)
+        for pair, answer in zip(questions, found, strict=True)
+    )
 
 
 def _by_text(questions: Sequence[Pair], answers: Sequence[Found]) -> list[Found | None]:
@@ -151,7 +151,7 @@ def _text(text: str) -> str:
 
 def _records(file: Path) -> list[dict[str, Any]]:
     try:
-        content = file.read_bytes()
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
         if content.lstrip()[:1] == b"[":
             records = msgspec.json.decode(content)
         else:

@@ -17,7 +17,7 @@ from errata.errors import ConfigError
 from errata.judge.base import Item, shown
 from errata.judge.comparison import NO_REPLY, UNPARSED
 from errata.judge.graded import summarise
-from errata.judge.reading import rating
+from errata.judge.reading import rating, whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Reply, Request
 
@@ -72,7 +72,7 @@ class Belle:
     def judgement(self, item: Item, replies: Sequence[Reply]) -> Judgement:
         """The grade."""
         reply, pair = replies[0], item.question
-        score = None if reply.text is None else rating(reply.text, 0, 1)
+        score = rating(whole_lines(reply), 0, 1)
         reason = "" if score is not None else NO_REPLY if reply.text is None else UNPARSED
         return Judgement(
             pair.id, pair.source, pair.skill, score=score, reason=reason, lengths=(len(item.answer), 0),
@@ -101,5 +101,5 @@ def _class(skill: str) -> str:
 
 @cache
 def _classes() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads((_HERE / "rubrics" / "belle.json").read_text())
+    found: dict[str, dict[str, Any]] = json.loads((_HERE / "rubrics" / "belle.json").read_bytes())
     return found

@@ -13,7 +13,7 @@ from typing import ClassVar
 from errata.errors import ConfigError
 from errata.judge.base import Item, shown
 from errata.judge.comparison import NO_REPLY, UNPARSED, Scores, outcome, summarise
-from errata.judge.reading import choice, scores
+from errata.judge.reading import choice, scores, whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Reply, Request
 
@@ -74,7 +74,7 @@ class Pairwise:
         return asked
 
     def judgement(self, item: Item, replies: Sequence[Reply]) -> Judgement:
-        """Both orders' verdicts as one; a cut reply will do where its first line is whole."""
+        """Both orders' verdicts as one; a cut reply will do where the line of its verdict is whole."""
         shown = [self._read(reply) for reply in replies]
         orders = (shown[0], None if shown[1] is None else (shown[1][1], shown[1][0]))
         verdict = judged(item, orders, self.unanimous, any(reply.text is None for reply in replies))
@@ -85,9 +85,7 @@ class Pairwise:
         return summarise(judgements, self.length_controlled)
 
     def _read(self, reply: Reply) -> Scores | None:
-        text = reply.text or ""
-        if reply.finish_reason == "length" and "\n" not in text.strip():
-            return None  # cut within the verdict itself: "10 1" may have been "10 10"
+        text = whole_lines(reply)
         return scores(text, self.lowest, self.highest) if self.form == "scores" else choice(text)
 
     def _prompts(self) -> Prompts:

@@ -14,7 +14,7 @@ from errata.errors import ConfigError
 from errata.judge.base import Item, shown
 from errata.judge.comparison import ALL, NO_REPLY, UNPARSED, reasons
 from errata.judge.rates import macro
-from errata.judge.reading import rating
+from errata.judge.reading import rating, whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Pair, Reply, Request
 
@@ -68,7 +68,7 @@ class Rating:
 
     def judgement(self, item: Item, replies: Sequence[Reply]) -> Judgement:
         """The score, and the second answer's as the part `before`."""
-        found = [None if reply.text is None else rating(reply.text, self.lowest, self.highest) for reply in replies]
+        found = [rating(whole_lines(reply), self.lowest, self.highest) for reply in replies]
         reason = "" if found[0] is not None else NO_REPLY if replies[0].text is None else UNPARSED
         pair = item.question
         return Judgement(

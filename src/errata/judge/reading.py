@@ -7,21 +7,26 @@ two numbers and no scores.
 import re
 import unicodedata
 
+from errata.records import Reply
+
+_CUT = ("length", "content_filter")
 _LINES = 3  # how far down a verdict may stand, behind an opening remark
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)|\A.*?</think>", re.DOTALL)
 _WHO = r"(?:assistant|answer|response|model|candidate|output|system|ai|助手|回答|答案|模型|回复)"
 _LABEL = re.compile(rf"{_WHO}['\"*\s_#-]*([12ab])\b", re.IGNORECASE)
 _SCALE = re.compile(
-    r"\(\s*\d+\s*(?:-|–|~|to|至|到)\s*\d+\s*\)|(?:\s*/\s*|\s+out\s+of\s+)10(?:\.0+)?(?![\d.])", re.IGNORECASE
+    r"\(\s*\d+\s*(?:-|–|~|to|至|到)\s*\d+\s*\)|\(?(?:\s*/\s*|\bout\s+of\s+)10(?:\.0+)?(?!\d|\.\d)\)?", re.IGNORECASE
 )
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])[-−]?\d+(?:\.\d+)?(?![A-Za-z0-9_%]|\.\d)")
 _FILLER = re.compile(
-    r"\b(?:scores?|ratings?|verdict|points?|and|vs\.?|versus|is|are|gets?|overall|final)\b|总分|评分|得分|分数|打分|分别|分|和|与|为|是",
+    r"\b(?:the|scores?|ratings?|verdict|points?|and|vs\.?|versus|is|are|gets?|overall|final|of|for)\b|'s\b|总分|评分|得分|分数|打分|分别|分|和|与|为|是",
     re.IGNORECASE,
 )
+_ENUMERATED = re.compile(r"^\W*\d+[.)]\s")
+_COMMA = re.compile(r"(?<![\d.,])(\d),(\d{1,2})(?![\d,]|\.\d)")
 _DECIMAL_COMMAS = re.compile(r"^\D*\d,\d\s+\d,\d\D*$")
 _TIE = re.compile(
-    r"^(?:it(?:'s| is) )?(?:an? )?(?:tie|tied|draw|equal|both (?:are )?equal(?:ly good)?|平局|平手|一样好?|不分上下|c)$"
+    r"^(?:it(?: s| is) )?(?:an? )?(?:tie|tied|draw|equal|both (?:are )?equal(?:ly good)?|平局|平手|一样好?|不分上下|c)$"
 )
 _SAID = r"(?:scores?|rating|rate (?:it|this|that|the \w+)|grade|评分|得分|分数|打分|给分)"
 _ANNOUNCED = re.compile(
@@ -52,7 +57,7 @@ def choice(text: str) -> tuple[float, float] | None:
     lines = [line for line in _plain(text).splitlines() if line.strip()]
     if not lines:
         return None
-    line = " ".join(re.sub(r"[*_`\[\]()\"'{}:.,!]+", " ", lines[0].lower()).split())
+    line = " ".join(re.sub(r"[*_`\[\]()\"'’{}:.,!]+", " ", lines[0].lower()).split())
     line = _ANNOUNCED.sub("", line)
     if _TIE.fullmatch(line):
         return 0.5, 0.5
@@ -69,7 +74,8 @@ def rating(text: str, lowest: float, highest: float) -> float | None:
     """
     plain = re.sub(r"\(\s*\d+\s*(?:-|–|~|to|至|到)\s*\d+\s*\)|[*_`#\[\]()\"'{}]", " ", _plain(text))
     top = rf"{highest:g}(?:\.0+)?"
-    number = r"([-−]?\d+(?:\.\d+)?)(?!\d)(?!\s*(?:-|–|~|to\b|到|至)\s*\d)(?!\s*%)"
+    plain = _COMMA.sub(r"\1.\2", plain)
+    number = r"([-−]?\d+(?:\.\d+)?)(?!\d|\.\d)(?!\s*(?:-|–|~|to\b|到|至)\s*\d)(?!\s*%)"
     scale = rf"\s*(?:(?:/|out of)\s*{top}(?![\d.]))?(?!\s*(?:/|out of)\s*\d)"
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     start = rf"{number}{scale}\s*(?:points?|分)?\s*(?:$|[,;:.]\s|[-–—]\s)"
@@ -84,12 +90,20 @@ def rating(text: str, lowest: float, highest: float) -> float | None:
     return value if lowest <= value <= highest else None
 
 
+def whole_lines(reply: Reply) -> str:
+    """What can be trusted of a reply's words: of one that was cut, all lines but the last (`10 1` may have been `10 10`)."""
+    text = reply.text or ""
+    return text[: text.rfind("\n") + 1] if reply.finish_reason in _CUT else text
+
+
 def _plain(text: str) -> str:
     """Without the thinking, with full-width signs as ASCII."""
     return unicodedata.normalize("NFKC", _THOUGHT.sub("", text)).replace("、", ",").replace("。", ".").strip()
 
 
 def _two(line: str) -> tuple[float, float] | None:
+    if _ENUMERATED.match(line):
+        return None
     line = _SCALE.sub(" ", line)
     if _DECIMAL_COMMAS.match(line):
         line = re.sub(r"(\d),(\d)", r"\1.\2", line)

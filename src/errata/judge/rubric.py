@@ -19,8 +19,10 @@ from errata.judge.comparison import NO_REPLY, UNPARSED
 from errata.judge.dimensions import INSTRUCTION, LEVELS, RESPONSE, Dimension, overall, read_dimensions
 from errata.judge.rates import macro
 from errata.judge.rating import BEFORE, rated, summarise
+from errata.judge.reading import whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Pair, Reply, Request
+from errata.run_folder import digest
 
 _HERE = Path(__file__).parent
 _NAMES = ("instruction", "response", "dimensions", "form")
@@ -61,6 +63,11 @@ class Rubric:
             found += error.problems
         return found
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the dimensions: their levels decide, and stand in no request."""
+        return digest([vars(dimension) for dimension in self.dimensions()])
+
     def dimensions(self) -> list[Dimension]:
         """The rubric's dimensions.
 
@@ -93,7 +100,7 @@ class Rubric:
             prefix = f"{BEFORE}." if role == BEFORE else ""
             for side, reply in zip((INSTRUCTION, RESPONSE), replies[2 * place : 2 * place + 2], strict=True):
                 dimensions = [dimension for dimension in self.dimensions() if dimension.side == side]
-                found = read_dimensions(reply.text or "", dimensions)
+                found = read_dimensions(whole_lines(reply), dimensions)
                 parts |= {f"{prefix}{side}.{name}": score for name, score in found.items()}
                 parts[f"{prefix}{side}"] = overall(dimensions, found)
         score = parts[RESPONSE]

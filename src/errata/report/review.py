@@ -21,7 +21,7 @@ from rapidfuzz.distance import Indel
 
 from errata.errors import DataError
 from errata.records import Pair, Revision
-from errata.run_folder import digest, write_atomically
+from errata.run_folder import digest, storable, write_atomically
 
 ACCEPT, REJECT, EDIT = "accept", "reject", "edit"
 _FIELDS = ("instruction", "input", "output")
@@ -78,7 +78,10 @@ def read_decisions(path: Path, revisions: Sequence[Revision]) -> dict[str, Any]:
     if not isinstance(decisions, dict):
         raise DataError(f"decisions {path}: expected one object, a decision by each id")
     _check(decisions, revisions, f"decisions {path}")
-    return decisions
+    return {
+        name: value if isinstance(value, str) else {EDIT: {part: storable(text) for part, text in value[EDIT].items()}}
+        for name, value in decisions.items()
+    }
 
 
 def decide(revisions: Sequence[Revision], decisions: Mapping[str, Any]) -> list[Pair]:

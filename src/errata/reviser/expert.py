@@ -19,7 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from errata.errors import ConfigError, DataError
 from errata.records import Pair
 from errata.reviser.markers import write
-from errata.run_folder import digest, encode_lines, write_atomically
+from errata.run_folder import digest, encode_lines, storable, write_atomically
 
 REQUEST = (
     "Improve this instruction and its response. Make the instruction clear, specific and possible to carry out. Make the "
@@ -83,7 +83,7 @@ def _edit(row: Any, name: str, where: str) -> Edit:
         bad = [key for key in names.values() if not isinstance(row, dict) or not isinstance(row.get(key), str)]
         if bad:
             raise DataError(f"revisions {where}: {', '.join(map(repr, bad))} must be there, as text")
-        sides.append(Pair(name, **{field: row[key] for field, key in names.items()}))
+        sides.append(Pair(name, **{field: storable(row[key]) for field, key in names.items()}))
     given = row.get("Distance")
     if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
         raise DataError(f"revisions {where}: Distance is {given!r}; expected a whole number, or none")

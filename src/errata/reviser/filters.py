@@ -18,7 +18,7 @@ from errata.reviser.markers import marker_in
 UNCHANGED = "unchanged"
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+")
 _LABEL = re.compile(
-    r"^[\s*_#\[]*((?:(?:revised|improved|new|better|original)\s+)?(?:instruction|response)|"
+    r"^(?:[^\S\n]|[*_#\[])*+((?:(?:revised|improved|new|better|original)\s+)?(?:instruction|response)|"
     r"(?:revised|improved|new|better|original)\s+(?:input|output))[\s*_\]]*:",
     re.IGNORECASE | re.MULTILINE,
 )

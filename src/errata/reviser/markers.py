@@ -23,9 +23,8 @@ from errata.records import Pair
 NO_MARKERS, HALF, TRUNCATED, DISORDERED = "no_markers", "half", "truncated", "disordered"
 FIELDS = ("Instruction", "Input", "Response")
 END = "End"
-_MARKER = re.compile(r"\s*[*_`]*\s*###\s*[*_]*\s*(instruction|input|response|end)\s*:?\s*[*_`]*\s*:?\s*", re.IGNORECASE)
-_ESCAPABLE = re.compile(rf"\\*{_MARKER.pattern}", re.IGNORECASE)
-_ESCAPED = re.compile(rf"\\+{_MARKER.pattern}", re.IGNORECASE)
+_MARKER = re.compile(r"[*_`]*\s*###\s*[*_]*\s*(instruction|input|response|end)\s*:?\s*[*_`]*\s*:?", re.IGNORECASE)
+_LONGEST = 60  # characters; a longer line is no marker, and the pattern is slow on long runs of spaces
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Malformed:
 
 def marker_in(text: str) -> str | None:
     """The first line of a text that would be read as a marker."""
-    return next((line.strip() for line in text.split("\n") if _MARKER.fullmatch(line)), None)
+    return next((line.strip() for line in text.split("\n") if _marker(line)), None)
 
 
 def write(pair: Pair) -> str:
@@ -63,12 +62,11 @@ def read(text: str, finished: bool = True) -> tuple[str, str, str] | Malformed:
     found: list[tuple[str, list[str]]] = []
     ended = False
     for line in text.split("\n"):
-        marker = _MARKER.fullmatch(line)
-        if marker is None:
+        name = _marker(line)
+        if name is None:
             if found:
-                found[-1][1].append(line[1:] if _ESCAPED.fullmatch(line) else line)
+                found[-1][1].append(line[1:] if line.startswith("\\") and _escapable(line) else line)
             continue
-        name = marker[1].capitalize()
         if name == END:
             ended = True
             break
@@ -89,5 +87,17 @@ def read(text: str, finished: bool = True) -> tuple[str, str, str] | Malformed:
     return texts["Instruction"], texts.get("Input", ""), texts["Response"]
 
 
+def _marker(line: str) -> str | None:
+    """The name of the marker that a line is, if it is one."""
+    bare = line.strip()
+    found = _MARKER.fullmatch(bare) if len(bare) <= _LONGEST else None
+    return found[1].capitalize() if found else None
+
+
+def _escapable(line: str) -> bool:
+    """Whether a line is a marker, but for backslashes before it."""
+    return _marker(line.lstrip("\\")) is not None
+
+
 def _escape(line: str) -> str:
-    return f"\\{line}" if _ESCAPABLE.fullmatch(line) else line
+    return f"\\{line}" if _escapable(line) else line

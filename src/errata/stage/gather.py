@@ -56,7 +56,7 @@ def gather(
     def why_not(pair: Pair) -> tuple[str, str] | None:
         if reason := mixture.objection(pair):
             return reason, ""
-        return seen.before(pair) or (objection(pair) if objection is not None else None)
+        return (objection(pair) if objection is not None else None) or seen.before(pair)
 
     kept = stage.folder / "kept.partial"
     with kept.open("wb") as fitting, _sealed(stage.folder / "dropped.jsonl") as rejected:

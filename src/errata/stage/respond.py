@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from errata.errors import DataError
-from errata.model.base import Answer, Model
+from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Prompt
 from errata.run_folder import Stage
 from errata.terminal import bar
@@ -27,10 +27,10 @@ def respond(stage: Stage, model: Model, prompts: Sequence[Prompt], max_new_token
     """The model's greedy answers, in the prompts' order; each is written as it is finished.
 
     A killed stage goes on with the prompts that have no answer. A prompt that cannot be answered (it does not fit the
-    context, a server refuses it) is an answer with its failure.
+    context, a server refuses it) is an answer with its failure; what a server refused is asked again after a kill.
 
     Raises:
-        DataError: not one prompt was answered.
+        DataError: not one prompt was answered, and not for want of room; the stage stays open.
     """
     if not stage.finished:
         journal = stage.journal("responses", Response)
@@ -43,11 +43,12 @@ def respond(stage: Stage, model: Model, prompts: Sequence[Prompt], max_new_token
             for place, answer in model.answers(pending, max_new_tokens) if pending else ():
                 name = pending[place].id
                 done[name] = Response(name, answer.text, answer.finished, answer.failure, answer.tokens)
-                journal.append([done[name]])
+                if answer.failure in (None, TOO_LONG):
+                    journal.append([done[name]])
                 advance(1)
         seconds = time.monotonic() - start
         failures = Counter(response.failure for response in done.values() if response.failure)
-        if done and sum(failures.values()) == len(done):
+        if sum(failures.values()) == len(done) and failures.keys() - {TOO_LONG}:
             raise DataError(f"{stage.name}: not one of {len(done)} prompts was answered: {failures.most_common(1)[0][0]}")
         tokens = sum(done[prompt.id].tokens for prompt in pending)
         counts: dict[str, object] = {"prompts": len(prompts), "tokens": sum(response.tokens for response in done.values())}
