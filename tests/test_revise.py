@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import pytest
 
+from errata.improve import Run
 from errata.records import Example, Pair, Revision
-from errata.run_folder import decode_lines
+from errata.run_folder import RunFolder, decode_lines
 from tests.instructor.test_openai import KEY, Server, completion
 from tests.reviser.misbehaving import reason_of
 from tests.test_loop import SMALL, errata
@@ -133,6 +136,54 @@ def test_a_test_question_in_a_corpus_is_kept_out(raw, tmp_path):
     assert long["instruction"] not in {one.original.instruction for one in revisions_of(run)}
 
 
+def test_a_test_question_in_any_turn_of_a_conversation_is_kept_out(tmp_path):
+    def talk(*said):
+        turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 2, said, strict=True)]
+        return json.dumps({"messages": turns}) + "\n"
+
+    asked = "Who painted the ceiling?"  # so short that only the whole question tells
+    talks = [
+        talk("Hello, my friend.", "Hi.", asked, "Michelangelo."), talk(asked, "Michelangelo.", "When?", "In 1512."),
+        talk("Name a bird.", "Crow.", "Another one.", "Jay."),
+    ]  # fmt: skip
+    (tmp_path / "talks.jsonl").write_text("".join(talks))
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": asked, "category": "x"}) + "\n")
+    command = ["revise", f"corpus.file.path={tmp_path / 'talks.jsonl'}", "reviser=none", "testset=[vicuna80]"]
+    assert errata(*command, f"testset.vicuna80.path={tmp_path / 'test.jsonl'}", f"output_dir={tmp_path}") == 0
+    (run,) = tmp_path.glob("revise-*")
+    assert [one.id for one in revisions_of(run)] == ["file/2"]
+
+
+def test_an_edit_is_held_to_a_wall_that_came_later(tmp_path):
+    (tmp_path / "raw.json").write_text(json.dumps([{"instruction": f"Name {n} birds.", "output": "Crow."} for n in (2, 3)]))
+    test, decisions = tmp_path / "test.jsonl", tmp_path / "decisions.json"
+    test.write_text(json.dumps({"text": "Name a planet of the sun.", "category": "x"}) + "\n")
+    edit = {"instruction": "Name a star of the night.", "input": "", "output": "Sirius."}
+    decisions.write_text(json.dumps({"file/0": {"edit": edit}}))
+    command = [
+        "revise", f"corpus.file.path={tmp_path / 'raw.json'}", "reviser=none", "testset=[vicuna80]", f"decisions={decisions}",
+        f"testset.vicuna80.path={test}", f"output_dir={tmp_path}",
+    ]  # fmt: skip
+    for left in (2, 1):
+        assert errata(*command) == 0
+        (run,) = tmp_path.glob("revise-*")
+        assert len((run / "final/pairs.jsonl").read_text().splitlines()) == left
+        test.write_text(json.dumps({"text": edit["instruction"], "category": "x"}) + "\n")
+
+
+@pytest.mark.parametrize(("content", "said"), [("[", "no JSON"), ('{"other/1": "accept"}', "not among these")])
+def test_wrong_decisions_are_found_before_anyone_is_asked(content, said, teacher, tmp_path, capsys):
+    address, seen = teacher
+    (tmp_path / "raw.json").write_text(json.dumps([{"instruction": f"Name {n} birds.", "output": "Crow."} for n in (2, 3)]))
+    (tmp_path / "decisions.json").write_text(content)
+    assert errata(
+        "revise", f"corpus.file.path={tmp_path / 'raw.json'}", "instructor.model=m", f"instructor.base_url={address}",
+        f"output_dir={tmp_path}", f"decisions={tmp_path / 'decisions.json'}",
+    ) != 0  # fmt: skip
+    assert said in capsys.readouterr().err
+    assert not seen()
+
+
 def test_a_coach_is_trained_and_revises_what_it_was_not_trained_on(tiny_model, tmp_path, capsys):
     rows = [
         {
@@ -221,3 +272,53 @@ def test_the_loop_revises_between_verify_and_mix(tiny_model, tmp_path, monkeypat
     capsys.readouterr()
     assert errata("why", str(run), revised) == 0
     assert "the reviser: revised" in capsys.readouterr().out
+
+
+def test_a_changed_row_is_held_against_the_rows_that_stay(tmp_path):
+    """A gate that compares questions must see those of this very iteration, too."""
+    rows = [Example(f"1/toy/{n}", "toy", f"Question {n}?", f"It is {n}.", str(n), "toy/1", "1/toy", 1) for n in range(3)]
+
+    class One:
+        scores = False
+
+        def revise(self, pairs, desk):
+            better = replace(pairs[1], output="It is 1, to be sure.")
+            return [Revision(pair.id, pair, better if pair is pairs[1] else pair, "revised" if pair is pairs[1] else "kept")
+                    for pair in pairs]  # fmt: skip
+
+    class Loop(Run):
+        def verified(self, parsed, name, iteration, earlier, inputs, step=""):
+            held.append(([row.id for row in parsed], [row.id for row in earlier]))
+            return parsed
+
+    held = []
+    settings = SimpleNamespace(training=SimpleNamespace(max_length=64))
+    setup = SimpleNamespace(reviser=One(), datasets={"toy": None}, settings=settings, model=None)
+    with RunFolder(tmp_path / "run", {}) as folder:
+        loop = Loop(setup, folder, None, SimpleNamespace(log=lambda values: None), {})
+        left = loop.revised(None, rows, "toy", 1, [replace(rows[0], id="0/toy/9")])
+    assert held == [(["1/toy/1"], ["0/toy/9", "1/toy/0", "1/toy/2"])]
+    assert [row.response for row in left] == ["It is 0.", "It is 1, to be sure.", "It is 2."]
+
+
+@pytest.mark.slow
+def test_a_coach_stays_on_its_own_base_when_the_student_has_moved_on(tiny_model, tmp_path, capsys):
+    """Trained whole, the student of iteration 2 is another base, which the coach's adapter is not made for."""
+    sides = ("Raw", "Birds: two.", "Crow."), ("Revised", "Name two birds.", "Crow and jay.")
+    row = {
+        f"{side} {name}": text
+        for side, *texts in sides
+        for name, text in zip(("Instruction", "Response"), texts, strict=True)
+    }
+    (tmp_path / "experts.json").write_text(json.dumps([row | {"Raw Input": "", "Revised Input": ""}]))
+    place = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "tracking=off", "training.threads=1"]
+    assert errata("train", f"revisions={tmp_path / 'experts.json'}", "alpha=1", *place, "training.max_length=1024") == 0, (
+        capsys.readouterr().err
+    )
+    (coach,) = tmp_path.glob("train-*")
+    assert errata(
+        "improve", *SMALL, *place, "iterations=2", "name=loop", "training=full", "reviser=coach",
+        f"reviser.folder={coach}", "reviser.max_new_tokens=4", "dataset.arithmetic.train=8", "dataset.arithmetic.test=4",
+    ) == 0, capsys.readouterr().err  # fmt: skip
+    (run,) = tmp_path.glob("loop-*")
+    assert len(list(run.glob("iteration_*/arithmetic/revise/revised/revisions.jsonl"))) == 2

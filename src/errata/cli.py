@@ -172,7 +172,8 @@ def _explain(command: str, error: Exception) -> str:
     """Hydra's message for a bad override, without the parts that do not help, and with the names that would do."""
     message = str(error).partition("Config search path")[0].strip()
     if "merging override" in message and error.__cause__:
-        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+        name = message.removeprefix("Error merging override ")
+        return f"{name}: {_strange_key(command, name, str(error.__cause__).splitlines()[0])}"
     if option := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", message):
         from errata.config import config_folder
 
@@ -195,11 +196,26 @@ def _explain(command: str, error: Exception) -> str:
     parent, _, last = name.rpartition(".")
     cause = str(error.__cause__).splitlines()[0] if error.__cause__ else ""
     if last in places:  # the name is right, the value is not
-        return f"{name}: {cause or message.splitlines()[-1]}"
+        return f"{name}: {_strange_key(command, name, cause) if cause else message.splitlines()[-1]}"
     near = difflib.get_close_matches(last, places, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     where = f"{parent} has" if parent else "there are"
     return f"there is no option {name!r}.{hint} {where[0].upper()}{where[1:]}: {', '.join(places)}"
+
+
+def _strange_key(command: str, name: str, cause: str) -> str:
+    """What to say of a key that a setting does not have: it is misspelt, or an option of a group that was not chosen."""
+    from errata.config import config_folder
+
+    found = re.fullmatch(r"Key '([^']+)' is not in struct", cause)
+    if not found:
+        return cause
+    group, key = name.partition(".")[0].partition("=")[0], found.group(1)
+    if (config_folder() / group / f"{key}.yaml").is_file():
+        return f"{key} is not chosen: {group}=[{key}]"
+    places = _names_beside(command, f"{name.partition('=')[0]}.{key}")
+    near = difflib.get_close_matches(key, places, 1)
+    return f"there is no {key!r}." + (f" Did you mean {near[0]}?" if near else "") + f" There are: {', '.join(places)}"
 
 
 def _meant_for_another(command: str) -> str | None:

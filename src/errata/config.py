@@ -365,6 +365,7 @@ class ReviseConfig(Paying):
         corpus: the instruction sets that are mixed (`corpus=[alpaca,cot]`).
         mixture: how much of each, and what is left out.
         wall: datasets whose test splits no record may touch (`dataset@wall=[gsm8k]`).
+        protocol: of the datasets in `wall`.
         testset: test sets of instructions that no record may touch either (`testset=[vicuna80]`).
         reviser: what is made of the records (`none`: the mixture as it is).
         max_length: longest record in tokens that the model scores.
@@ -375,6 +376,7 @@ class ReviseConfig(Paying):
     mixture: Mixture = field(default_factory=Mixture)
     wall: dict[str, Any] = field(default_factory=dict)
     testset: dict[str, Any] = field(default_factory=dict)
+    protocol: str = neutral("corrected")
     reviser: Any = None
     retrieval: Any = None
     max_length: int = 2048

@@ -313,7 +313,9 @@ _LARGEST = 700.0  # nats; the exponential of more is no float
 
 
 def _ratio(given: float | None, alone: float | None) -> float | None:
-    return None if given is None or alone is None else math.exp(min(given - alone, _LARGEST))
+    if given is None or alone is None:
+        return None
+    return math.inf if given - alone > _LARGEST else math.exp(given - alone)
 
 
 @dataclass(frozen=True)

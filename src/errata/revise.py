@@ -108,7 +108,7 @@ def revise(setup: Setup) -> Path:
     """Run a reviser over a mixture of corpora, or go on where it was stopped; returns the run folder.
 
     Raises:
-        DataError: a corpus cannot be read, or has fewer records than are wanted.
+        DataError: a corpus cannot be read, or has fewer records than are wanted; or the decisions are not on its records.
     """
     settings, reviser = setup.settings, setup.reviser
     objection = objector(setup)
@@ -132,6 +132,8 @@ def revise(setup: Setup) -> Path:
             write_atomically(stage.folder / MAKE_UP, json.dumps(table).encode())
             heard("corpus", stage.record.counts)
             pairs = stage.read("pairs", Pair)
+            if settings.decisions is not None:  # a wrong file is found here, before anything is paid
+                read_decisions(Path(settings.decisions).expanduser(), [Revision(one.id, one, one, KEPT) for one in pairs])
             if setup.instructor is not None and not folder.path.joinpath("revise", "stage.json").exists():
                 setup.instructor.probe()
             desk = StageDesk(setup, folder, ledger, "desk", setup.model, settings.max_length, heard)

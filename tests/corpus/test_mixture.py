@@ -298,7 +298,7 @@ def test_coachlms_experts_and_a_leak_of_its_test_set(tmp_path):
 
 def test_shares_of_a_corpus_with_nothing_left_are_no_empty_mixture(tmp_path):
     corpora = {"a": corpus(tmp_path, "a", numbered("a", 9)), "b": corpus(tmp_path, "b", [("", "no question")])}
-    with pytest.raises(DataError, match="mixture.shares has b, of which no record is left"):
+    with pytest.raises(DataError, match="has b, of which no record is left"):
         gathered(tmp_path, corpora, Mixture(shares={"a": 0.5, "b": 0.5}))
 
 

@@ -106,3 +106,16 @@ def test_answers_to_a_real_test_set_in_another_order(tmp_path):
     assert matched(tmp_path, answers[::-1], pairs) == [f"to {pair.id}" for pair in pairs]
     with pytest.raises(DataError, match=r"1 of the items have none there\. The first is set/149"):
         matched(tmp_path, answers[:-1], pairs)
+
+
+def test_one_instruction_that_disagrees_is_enough_not_to_trust_the_ids(tmp_path):
+    records = [{"id": 0, "instruction": "Add.", "input": "1 2", "output": "a"},
+               {"id": 1, "instruction": "写一首诗。", "output": "c"},
+               {"id": 2, "instruction": "Add.", "input": "2 2", "output": "b"}]  # fmt: skip
+    assert matched(tmp_path, records) == ["a", "b", "c"]
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('[{"output": "a"}]', encoding="utf-8-sig")
+    assert read_answers(path)[0].text == "a"

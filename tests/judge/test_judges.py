@@ -92,6 +92,18 @@ def test_without_both_verdicts_there_is_none(texts, reason):
 def test_a_cut_reply_will_do_where_its_first_line_is_whole():
     assert replied(Pairwise(), ITEM, "8 7\nThe first ans", "7 8\nThe", finish_reason="length").outcome == "win"
     assert replied(Pairwise(), ITEM, "8 1", "1 8", finish_reason="length").reason == "unparsed"  # 1, or the head of 10
+    for cut in ("Here they are:\n9 1", "<think>Hm.</think>\n9 1", "Answer 1: 9\nAnswer 2: 1"):
+        assert replied(Pairwise(), ITEM, cut, "1 9\nfine", finish_reason="length").reason == "unparsed"
+
+
+def test_a_score_that_may_have_been_cut_is_none():
+    assert replied(Rating(), Item(PAIR, "Blue."), "Thinking.\nScore: 4", finish_reason="length").reason == "unparsed"
+    assert replied(Rating(), Item(PAIR, "Blue."), "Score: 4\nIt is ri", finish_reason="length").score == 4
+    assert replied(Belle(), Item(PAIR, "Blue."), "Score: 0", finish_reason="length").score is None
+    good = "readability: 80\nfeasibility: 80\ncontextualization: 90\n"
+    bad = "safety: 40\ncorrectness: 80\nrelevance: 80\ncomprehensiveness: 80\nreadability: 7"
+    found = replied(Rubric(), Item(PAIR, "Blue."), good, bad, finish_reason="length")
+    assert (found.parts["instruction"], found.parts["response"], found.score) == (90, None, None)
 
 
 def test_choice():
@@ -272,3 +284,10 @@ def test_a_prompt_of_the_users(tmp_path):
     assert "{questoin}" in problem
     (tmp_path / "user.txt").unlink()
     assert "user.txt" in Pairwise(prompts_dir=str(tmp_path)).problems()[0]
+
+
+def test_prompts_of_the_users_are_utf_8(tmp_path):
+    (tmp_path / "user.txt").write_bytes("Bewerte, größer ist besser: {question} {answer}".encode("latin-1"))
+    (problem,) = Rating(prompts_dir=str(tmp_path)).problems()
+    assert "user.txt" in problem
+    assert "UTF-8" in problem

@@ -18,6 +18,7 @@ from errata.judge.mmcu import MMCU
 from errata.judge.pairwise import Pairwise
 from errata.judge.rating import Rating
 from errata.judge.recorded import Recorded
+from errata.judge.rubric import Rubric
 from errata.judging import expected, judge, read_items
 from errata.ledger import Call, Stored
 from errata.records import Judgement, Pair, Revision
@@ -271,3 +272,38 @@ def test_the_plan_takes_answers_to_be_as_long_as_they_can_be(tmp_path):
 def test_problems_are_found_before_anything_is_read(tmp_path, settings, how, testsets, said):
     found = judging_problems(made(tmp_path, how, **settings).settings, how, testsets)
     assert (found == []) if said is None else (said in found[0])
+
+
+def test_a_rubric_whose_levels_changed_decides_anew(tmp_path):
+    """A level is in no request, and decides all the same."""
+    rubric = tmp_path / "rubric.json"
+    sides = [{"side": side, "name": "form", "level": "basic", "low": 0, "high": 80, "checks": "form"}
+             for side in ("instruction", "response")]  # fmt: skip
+    extra = {"side": "response", "name": "wit", "level": "basic", "low": 0, "high": 90, "checks": "wit"}
+    answers = tmp_path / "mine.json"
+    answers.write_text(json.dumps([{"output": "x"}] * len(ITEMS)))
+    scores = []
+    for level in ("basic", "red line"):
+        rubric.write_text(json.dumps([*sides, {**extra, "level": level}]))
+        asked = ScriptedJudge(lambda prompt: "form: 30\nwit: 50")
+        run = judge(made(tmp_path, Rubric(rubric=str(rubric)), asked, {"demo": Listed(ITEMS)}, answers=str(answers)))
+        scores.append(decode_lines((run / "judge" / "judgements.jsonl").read_bytes(), Judgement)[0].score)
+    assert scores == [30, 50]
+    assert not asked.asked, "the same requests: nothing is bought again"
+
+
+@pytest.mark.parametrize("name", ["from $\\frac{$ to $5", "a$_$b"])
+def test_a_dollar_in_a_name_is_drawn(tmp_path, name):
+    row = {"categories": {name: {"items": 1, "n": 1, "mean": 50.0}}, "macro": 50.0}
+    summary = {"kind": "graded", "measure": "mean", "sets": {"demo": row}}
+    plot_verdicts({"run": "judge-1", "summary": summary}, tmp_path / VERDICT_PLOT)
+    assert (tmp_path / VERDICT_PLOT).stat().st_size > 0
+
+
+def test_a_revise_run_that_is_not_finished_is_called_so(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    for name in ("run.json", "corpus/stage.json"):
+        (tmp_path / name).write_text("{}")
+    settings = made(tmp_path, Rating(), answers=str(tmp_path)).settings
+    (problem,) = judging_problems(settings, Rating(), [])
+    assert "not finished" in problem

@@ -35,6 +35,10 @@ SCORES = [
     ("8、7\n理由", (8, 7)),
     ("回答1:8分,回答2:9分", (8, 9)),
     ("8 7\u2028another way to end a line", (8, 7)),
+    ("Score for Assistant 1: 8\nScore for Assistant 2: 7", (8, 7)),
+    ("Assistant 1's score: 8\nAssistant 2's score: 9", (8, 9)),
+    ("Answer 1: 8 (out of 10)\nAnswer 2: 10 (out of 10)", (8, 10)),
+    ("1. 8\n2. 9", None),  # an enumeration; 1 and 8 are no scores
     ("11 7\nout of range", None),
     ("0 5", None),
     ("-1 -1", None),
@@ -78,6 +82,7 @@ CHOICES = [
     ("Answer 1 is not better", None),
     ("Answer 1 is not the better one", None),
     ("1 2", None),
+    ("It's a tie.", (0.5, 0.5)),
     ("Neither", None),
     ("A good question", None),
     ("", None),
@@ -109,6 +114,12 @@ RATINGS = [
     ("Score: 7", None),
     ("Score: 9/10", None),
     ("4.5/10", None),
+    ("Score: 4.5/10", None),  # not 4
+    ("Score: 4.5 out of 10", None),
+    ("Score: 4.5%", None),
+    ("Score: 4.5-5", None),
+    ("Score: 4,5", 4.5),
+    ("4,5/5", 4.5),
     ("-1", None),
     ("90%", None),
     ("4 of the facts are wrong", None),
@@ -133,6 +144,13 @@ def test_a_grade_from_0_to_1(text, expected):
 
 FAMILY = {"A": "家庭", "B": "大学", "C": "杂志", "D": "意识"}
 LETTERS = [
+    ("A、B，以及D", "ABD"),
+    ("答案是A、C，和D。", "ACD"),
+    ("The answers are A, B, and C.", "ABC"),
+    ("A, B, and C are carriers, so it is D", None),
+    ("正确选项为D", "D"),
+    ("正确的是C。", "C"),
+    ("不正确的是C", None),
     ("D", "D"),
     ("D.", "D"),
     ("D:意识", "D"),

@@ -132,3 +132,35 @@ def test_what_cannot_be_read_is_said(tmp_path):
 def test_the_four_kinds_are_what_they_are_called():
     turned = [(a, (d, c)) for a, (c, d) in (WIN, TIE, LOSS, SPLIT)]
     assert [outcome(orders) for orders in turned] == [("win", False), ("tie", False), ("loss", False), ("tie", True)]
+
+
+def test_an_item_is_counted_once(tmp_path):
+    """Two runs over one test set are two sets of verdicts, not one of twice the size."""
+    for name in ("judge-1", "judge-2"):
+        (tmp_path / name / "judge").mkdir(parents=True)
+        stored = [Judgement("vicuna/0", "vicuna", outcome="win", orders=((8, 7), (8, 7)))]
+        (tmp_path / name / "judge" / "judgements.jsonl").write_bytes(encode_lines(stored))
+    both = Recorded([str(tmp_path / "judge-1"), str(tmp_path / "judge-2")])
+    assert both.problems() == []
+    with pytest.raises(DataError, match=r"vicuna/0 .* more than once"):
+        both.recorded()
+
+
+def test_entries_whose_ids_repeat_are_told_apart_by_place(tmp_path):
+    entry = {"question_id": 3, "review": "8 7", "review_reverse": "7 8"}
+    (tmp_path / "log.json").write_text(json.dumps([entry, entry]))
+    assert [one.id for one in Recorded(str(tmp_path / "log.json")).recorded()] == ["log/0", "log/1"]
+    (tmp_path / "log.json").write_text(json.dumps([entry, {**entry, "question_id": 5}]))
+    assert [one.id for one in Recorded(str(tmp_path / "log.json")).recorded()] == ["log/3", "log/5"]
+
+
+def test_a_log_without_entries_and_a_run_of_grades_are_refused(tmp_path):
+    (tmp_path / "log.json").write_text("[]")
+    with pytest.raises(DataError, match="no verdicts"):
+        Recorded(str(tmp_path / "log.json")).recorded()
+    run = tmp_path / "judge-1"
+    (run / "judge").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"config": {"judge": {"kind": "errata.judge.mmcu.MMCU"}}}))
+    (run / "judge" / "judgements.jsonl").write_bytes(encode_lines([Judgement("mmcu/0", "mmcu", score=1.0)]))
+    (problem,) = Recorded(str(run)).problems()
+    assert "grades" in problem

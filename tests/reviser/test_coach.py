@@ -189,3 +189,16 @@ def test_a_real_adapter_revises_and_what_a_random_model_says_is_no_pair(tiny_mod
     assert revisions[0].reason in ("truncated", "no_markers")
     assert desk.asked[1].weights.adapter == str((tmp_path / "coach").resolve())
     assert desk.asked[1].count_tokens(coach_prompt(PAIR), "") > 0
+
+
+def test_another_runs_model_folder_is_another_base(tmp_path):
+    places = [tmp_path / name / "train" / "model" for name in ("one", "other", "copy")]
+    for place, size in zip(places, (8, 16, 8), strict=True):
+        place.mkdir(parents=True)
+        (place / "config.json").write_text(json.dumps({"hidden_size": size}))
+    adapter = tmp_path / "coach"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(places[0])}))
+    coach = Coach(folder=str(adapter))
+    problems = [coach.base_problems(Scripted(str.upper, str(place))) for place in places]
+    assert [bool(found) for found in problems] == [False, True, False]

@@ -1,6 +1,7 @@
 """The filters: each on strings that it must find and strings that it must let through, and on the experts' own revisions."""
 
 import os
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

@@ -97,6 +97,7 @@ BAD = [
     ("**New Answer:** first try\n\n[New Instruction] Compare. [End]\n[New Answer] A is. [End]", BOTH, "ambiguous"),
     ("[New Instruction] Compare. [End]\n[New Answer] A [End]\nis older, and there is more to say.", BOTH, "ambiguous"),
     ("<new_instruction>Compare.</new_instruction>\n<new_answer>A</new_answer> is </new_answer>", BOTH, "ambiguous"),
+    ("[Better Answer]\nA is.\n[End] I hope this is better!", (ANSWER,), "ambiguous"),
     (tags(better_answer="A is.") + "\n" + tags(new_instruction="Compare."), (ANSWER,), "ambiguous"),
     (tags(better_answer="A is.") + "\n" + tags(better_answer="B is."), (ANSWER,), "ambiguous"),
     (tags(new_instruction="Compare.", new_answer=""), BOTH, "empty"),

@@ -185,3 +185,14 @@ def test_the_misbehaving_server_answers_as_the_desk_does():
                 assert (error.code, text) == (400, None)
         server.stdin.close()
         assert sum(json.loads(server.stdout.readline()).values()) == 16
+
+
+def test_an_id_that_ends_like_a_request_keeps_its_own_scores():
+    """`alpaca/3` with a new response beside a record that is itself called `alpaca/3/response`."""
+    pairs = [Pair(f"alpaca/{name}", f"Name a fruit: {name}.", "", "Apple.", source="alpaca") for name in ("3", "3/response")]
+    desk = Desk(losses=lambda one: scores(0.5, 0.4 if one.output == BETTER else 0.9),
+                replies={f"{pair.id}/{stage}": reply for pair in pairs
+                         for stage, reply in (("instruction", "No."), ("response", NEW_ANSWER))})  # fmt: skip
+    found = SelectiveReflection().revise(pairs, desk)
+    assert [(one.id, one.final.id, one.status) for one in found] == [(pair.id, pair.id, "revised") for pair in pairs]
+    assert [one.scores["rifd_after"] for one in found] == pytest.approx([0.4, 0.4])

@@ -13,7 +13,7 @@ from errata.errors import ConfigError
 from errata.model.hf import HF
 from errata.model.likelihood import Scorer
 from errata.records import Likelihoods, Pair
-from errata.run_folder import RunFolder
+from errata.run_folder import RunFolder, encode_lines
 from errata.stage import score as stage_score
 from errata.stage.score import GUESS, likelihoods, score
 
@@ -174,6 +174,19 @@ def test_a_killed_stage_goes_on(student, run_folder, monkeypatch):
     assert len(ran) == 2 * 5, "the five ratios of pairs 4, 5 and 7"
     monkeypatch.setattr(Scorer, "losses", None)
     assert score(run_folder.stage("score", seed=2), student, PAIRS, True, True, 512) == again
+
+
+def test_a_kill_within_a_portion_changes_no_digit(student, run_folder, monkeypatch):
+    monkeypatch.setattr(stage_score, "_PASSES", 0.4)
+    pairs = [Pair(f"b/{n}", f"Say {'much ' * (n % 5)}of {n}.", "", f"{n} is {'very ' * (n % 7)}fine.") for n in range(16)]
+    expected = score(run_folder.stage("score", seed=1), student, pairs, True, True, 512)
+    portions = []
+    killed = run_folder.stage("score", seed=2)
+    (killed.folder / "likelihoods.journal").write_bytes(encode_lines(expected[:3]))
+    monkeypatch.setattr(Scorer, "losses", lambda self, spans, was=Scorer.losses: portions.append(spans) or was(self, spans))
+    assert score(killed, student, pairs, True, True, 512) == expected
+    assert len(portions) > 1, list(map(len, portions))
+    assert len(portions[0]) > 4 * 3, "the kill came within a portion"
 
 
 def test_weights_are_loaded_only_when_needed(tiny_model, run_folder):

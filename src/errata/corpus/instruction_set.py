@@ -51,7 +51,7 @@ class InstructionSet:
     revision: str | None = None
     format: str = "auto"
     fields: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
-    rows: int | None = None
+    rows: int | None = field(default=None, metadata={"neutral": True})
     languages: str = ""
     licence: str = ""
     kind: str = field(default="", metadata={"neutral": True})

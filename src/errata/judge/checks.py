@@ -21,6 +21,8 @@ def judging_problems(settings: Any, judge: Judge, testsets: Collection[str]) -> 
         found.append(f"answers={settings.answers} is a revise run, which brings its own questions: testset=[]")
     if revised and settings.against is not None:
         found.append(f"answers={settings.answers} is a revise run, which is set against its originals: against=null")
+    if _unfinished(settings.answers):
+        return [*found, f"answers={settings.answers} is a revise run that is not finished: let it finish, then judge it"]
     if not revised and not testsets:
         found.append("testset is empty: name at least one, testset=[vicuna80]")
     if judge.compares and settings.against is None and not revised:
@@ -32,3 +34,11 @@ def judging_problems(settings: Any, judge: Judge, testsets: Collection[str]) -> 
     if settings.max_new_tokens < 1:
         found.append(f"max_new_tokens is {settings.max_new_tokens}: it must be at least 1")
     return found
+
+
+def _unfinished(answers: str | None) -> bool:
+    """Whether it is the folder of a revise run that has no revisions yet."""
+    if answers is None or revisions_file(answers).is_file():
+        return False
+    folder = Path(answers).expanduser()
+    return (folder / "run.json").is_file() and (folder / "corpus" / "stage.json").is_file()

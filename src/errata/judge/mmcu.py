@@ -21,9 +21,11 @@ _SUBJECTS = {
     "法律": "Law", "法学": "Law", "law": "Law",
     "教育": "Education", "教育学": "Education", "education": "Education",
 }  # fmt: skip
-_GROUP = r"(?<![A-Za-z])([A-H](?:\s*(?:(?:[,;/&+]|和|与|及|以及|and)\s*){0,2}[A-H])*)(?![A-Za-z])"
+_GROUP = r"(?<![A-Za-z])([A-H](?:\s*(?:(?:[,;/&+]|和|与|及|以及|and)\s*){0,2}[A-H](?![a-zI-Z]))*+)(?![A-Za-z])"
 _LEAD = (
-    r"(?:(?<!不)(?<!不应)(?<!不该)(?<!不能)(?:答案|选择?)(?!项)|(?<!不)正确的?(?:选项|项)?(?=\s*[是为应:])|(?i:\b(?:answers?|choose|select)\b(?: to the question)?|\bcorrect options?(?= is\b| are\b)))"
+    r"(?:(?<!不)(?<!不应)(?<!不该)(?<!不能)(?:答案|选择?)(?!项)"
+    r"|(?<!不)正确的?(?:选项|项)?(?=\s*[是为应:])"
+    r"|(?i:\b(?:answers?|choose|select)\b(?: to the question)?|\bcorrect options?(?= is\b| are\b)))"
     r"(?:\s|[:\"'(*\[\]【】「]|是|为|应|该|选项|选|正确|的|项|(?i:\bis\b|\bare\b|\bwould be\b|\boptions?\b))*"
 )
 _STATED = re.compile(_LEAD + _GROUP)

@@ -7,6 +7,7 @@ the `judgements.jsonl` of a run of ours.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,10 @@ class Recorded:
             return ["judge.path is empty: name a file, a folder or a pattern"]
         missing = [path for path in given if not _files(path)]
         found = [f"judge.path is {path!r}: no .json or .jsonl file there" for path in missing]
+        graded = [file for path in given for _, file in _files(path) if _judge_of(file) in ("Belle", "MMCU")]
+        found += [
+            f"judge.path: {file} holds grades, no comparisons; its figures are its run's (errata report)" for file in graded
+        ]
         names = [name for path in given for name, _ in _files(path)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -76,9 +81,19 @@ class Recorded:
         """Every entry's judgement, in the files' order.
 
         Raises:
-            DataError: a file cannot be read, or an entry is neither a log's nor a judgement; names both.
+            DataError: a file cannot be read, or an entry is neither a log's nor a judgement (names both); there are none, or
+                an item is judged twice.
         """
-        return [judgement for name, file in self._all() for judgement in self._read(name, file)]
+        found = [judgement for name, file in self._all() for judgement in self._read(name, file)]
+        if not found:
+            raise DataError(f"judge.path is {self.path!r}: there are no verdicts in it")
+        twice = [key for key, number in Counter((one.testset, one.id) for one in found).items() if number > 1]
+        if twice:
+            raise DataError(
+                f"judge.path is {self.path!r}: {twice[0][1]} of the test set {twice[0][0]} is judged in it more than once, "
+                f"and {len(twice) - 1} others. Name the files whose verdicts belong together, one run at a time"
+            )
+        return found
 
     def summary(self, judgements: Sequence[Judgement]) -> dict[str, object]:
         """The figures of comparisons; of ratings, where the files hold such."""
@@ -93,7 +108,10 @@ class Recorded:
         return [found for path in given for found in _files(str(path))]
 
     def _read(self, name: str, file: Path) -> Iterator[Judgement]:
-        for number, entry in enumerate(_entries(file)):
+        entries = _entries(file)
+        own = [str(entry.get("id", entry.get("question_id", ""))) if isinstance(entry, dict) else "" for entry in entries]
+        named = all(own) and len(set(own)) == len(own)
+        for number, entry in enumerate(entries):
             where = f"{file}, entry {number}"
             if not isinstance(entry, dict):
                 raise DataError(f"{where}: expected an object, found {type(entry).__name__}")
@@ -106,11 +124,12 @@ class Recorded:
             elif any(key in entry for key in ("review", "scores")) and any(
                 key in entry for key in ("review_reverse", "scores_reverse")
             ):
-                yield self._logged(name, number, entry)
+                yield self._logged(name, own[number] if named else str(number), entry)
             else:
                 raise DataError(
                     f"{where}: expected review or scores of both orders (review_reverse, scores_reverse), or a judgement; "
-                    f"it has {', '.join(map(str, entry))}"
+                    f"it has {', '.join(map(str, entry))}. Of a folder with other files too, name a pattern: "
+                    "FOLDER/*_gpt4.json"
                 )
 
     def _again(self, stored: Judgement) -> Judgement:
@@ -119,13 +138,12 @@ class Recorded:
         found, contradicts = outcome(stored.orders, self.unanimous)
         return replace(stored, outcome=found, contradicts=contradicts)
 
-    def _logged(self, name: str, number: int, entry: dict[str, Any]) -> Judgement:
+    def _logged(self, name: str, own: str, entry: dict[str, Any]) -> Judgement:
         forward, shown = (_pair(entry, f"scores{end}", f"review{end}") for end in ("", "_reverse"))
         reverse = (shown[1], shown[0]) if shown is not None and self.reverse_is_swapped else shown
         found, contradicts = outcome((forward, reverse), self.unanimous)
         lengths = len(str(entry.get("Answer1", ""))), len(str(entry.get("Answer2", "")))
         skill = str(entry.get("category") or entry.get("skill") or "")
-        own = entry.get("id", entry.get("question_id", number))
         return Judgement(
             f"{name}/{own}", name, skill, found, (forward, reverse), contradicts,
             reason="" if found else UNPARSED, lengths=lengths,
@@ -143,6 +161,15 @@ def _pair(entry: dict[str, Any], scored: str, reviewed: str) -> Scores | None:
     if isinstance(value, list) and len(value) == 2 and all(isinstance(part, int | float) and part >= 0 for part in value):
         return float(value[0]), float(value[1])
     return scores(str(entry.get(reviewed) or ""))
+
+
+def _judge_of(file: Path) -> str:
+    """What judged a run of ours; "" for other files."""
+    manifest = file.parent.parent / "run.json"
+    if file.name != "judgements.jsonl" or not manifest.is_file():
+        return ""
+    kind: str = json.loads(manifest.read_bytes())["config"].get("judge", {}).get("kind", "")
+    return kind.rpartition(".")[2]
 
 
 def _files(path: str) -> list[tuple[str, Path]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 VERDICT_PLOT = "verdicts.png"
-_TALLEST = 400.0  # inches: a picture has at most 65,535 dots a side
 _COLOURS = ("#2a7f62", "#c9c9c9", "#c2543d")
 _CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "SimHei", "Microsoft YaHei", "PingFang SC")
 
@@ -31,8 +30,7 @@ def plot_verdicts(results: Mapping[str, Any], path: Path) -> None:
     graded = summary["kind"] == "graded"
     bars = sum(len(row["categories"]) + 1 for _, row in rows) if graded else len(rows)
     histogram = summary["kind"] in ("rating", "rubric")
-    height = 4.0 if histogram else min(1.6 + 0.38 * bars, _TALLEST)
-    figure, axes = plt.subplots(figsize=(8, height), dpi=150, layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4 if histogram else 1.6 + 0.38 * bars), dpi=150, layout="constrained")
     {"comparison": _stacked, "graded": _means}.get(summary["kind"], _histogram)(axes, summary, rows)
     axes.set_title(results["run"], fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)

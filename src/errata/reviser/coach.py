@@ -17,6 +17,7 @@ from errata.reviser.base import KEPT, REVISED, Desk
 from errata.reviser.expert import RECORD, REQUEST, coach_prompt, fingerprint
 from errata.reviser.filters import Filters
 from errata.reviser.markers import Malformed, read
+from errata.run_folder import fingerprint_folder
 
 _ADAPTER = "adapter_config.json"
 
@@ -81,7 +82,7 @@ class Coach:
         except (ValueError, AttributeError):
             return [f"reviser.folder {self._place}: its {_ADAPTER} is no JSON object; copy the folder again"]
         base = model.weights.base
-        if not made_for or base == made_for or Path(base).name == Path(made_for).name:
+        if not made_for or base == made_for or _alike(base, made_for):
             return []
         return [
             f"reviser.folder {self._place} is an adapter for {made_for}, the model is {base}: take the model that the coach "
@@ -179,3 +180,11 @@ class Coach:
                 except (ValueError, KeyError, TypeError) as error:
                     raise ConfigError([f"{record} does not say which pairs the coach was trained on: {remedy}"]) from error
         raise ConfigError([f"no {RECORD} in {self._place} or beside it, which names the pairs it was trained on: {remedy}"])
+
+
+def _alike(base: str, made_for: str) -> bool:
+    """Whether two names may be those of the same weights: of folders by what is in them, else by the last part."""
+    folders = [Path(name).expanduser() for name in (base, made_for)]
+    if all(folder.is_dir() for folder in folders):  # every run's is called `model`
+        return fingerprint_folder(folders[0]) == fingerprint_folder(folders[1])
+    return folders[0].name == folders[1].name

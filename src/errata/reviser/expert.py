@@ -83,7 +83,8 @@ def _edit(row: Any, name: str, where: str) -> Edit:
         bad = [key for key in names.values() if not isinstance(row, dict) or not isinstance(row.get(key), str)]
         if bad:
             raise DataError(f"revisions {where}: {', '.join(map(repr, bad))} must be there, as text")
-        sides.append(Pair(name, **{field: storable(row[key]) for field, key in names.items()}))
+        texts: dict[str, Any] = {field: storable(row[key]) for field, key in names.items()}
+        sides.append(Pair(name, **texts))
     given = row.get("Distance")
     if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
         raise DataError(f"revisions {where}: Distance is {given!r}; expected a whole number, or none")

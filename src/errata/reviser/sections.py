@@ -24,6 +24,7 @@ _OPENING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _CLOSED = re.compile(rf"(?:{_END}|</{_NAME}>)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_ENDED_WITHIN = re.compile(rf"^[ \t]*{_END}[ \t]*\S", re.IGNORECASE | re.MULTILINE)
 _BARE = ("```", "~~~")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _LEFTOVER = re.compile(r"\d+[.)]|[-*_]+")  # the numbering of the next marker, or a rule before it
@@ -98,7 +99,7 @@ def _sections(text: str) -> list[tuple[str, str | None]]:
             again = f"</{label}>".lower() in text[closing.end() : end].lower()
             part, behind = None if again else text[opening.end() : closing.start()], closing.end()
         else:
-            part, length = _ended(text[opening.end() : end], following is not None)
+            part, length = _ended(text[opening.end() : end], following is not None, opening["bracket"] is not None)
             behind = opening.end() + length
         if part is not None:
             part, fenced = _without_stray_fences(part, fenced, following is not None and not closing)
@@ -112,12 +113,17 @@ def _part(label: str) -> str:
     return ANSWER if word == "response" else word
 
 
-def _ended(section: str, followed: bool) -> tuple[str | None, int]:
-    """A section up to its end marker, the last that closes a line, or whole, where it has none; and how far it goes."""
+def _ended(section: str, followed: bool, bracketed: bool) -> tuple[str | None, int]:
+    """A section up to its end marker, the last that closes a line, or whole, where it has none; and how far it goes.
+
+    None where it cannot be said: text stands behind the end; in the form in brackets also on its line.
+    """
     ends = list(_CLOSED.finditer(section))
     if ends:
         behind = section[ends[-1].end() :].strip("`~*_- \t\n")
         return None if behind else section[: ends[-1].start()], ends[-1].end()
+    if bracketed and _ENDED_WITHIN.search(section):
+        return None, len(section)
     lines = section.rstrip().split("\n")
     while followed and len(lines) > 1 and (_LEFTOVER.fullmatch(lines[-1].strip()) or not lines[-1].strip()):
         del lines[-1]

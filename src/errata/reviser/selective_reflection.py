@@ -103,11 +103,11 @@ class SelectiveReflection(Reflecting):
         offers = self._asked(RESPONSE, tracks, desk)
         limited = not self.drop_unreplaced and self.rifd_below is not None
         scored = [(track, offer) for track, offer in offers if offer is not None or limited]
-        kept = [track.pair for track, _ in scored]
-        new = [replace(offer, id=f"{offer.id}/{RESPONSE}") for _, offer in scored if offer is not None]
+        kept = [replace(track.pair, id=f"old/{track.pair.id}") for track, _ in scored]
+        new = [replace(offer, id=f"new/{offer.id}") for _, offer in scored if offer is not None]
         found = {one.id: one for one in desk.score("rifd", [*kept, *new], ifd=False, rifd=True)} if kept else {}
         for track, offer in offers:
-            before, after = (found.get(name, Likelihoods("")) for name in (track.pair.id, f"{track.pair.id}/{RESPONSE}"))
+            before, after = (found.get(name, Likelihoods("")) for name in (f"old/{track.pair.id}", f"new/{track.pair.id}"))
             old, new_one = _finite(before.rifd), _finite(after.rifd)
             track.scores |= {"rifd_before": old, "rifd_after": new_one}
             if offer is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from errata.errors import DataError
 from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Prompt
-from errata.run_folder import Stage
+from errata.run_folder import Stage, storable
 from errata.terminal import bar
 
 
@@ -42,7 +42,7 @@ def respond(stage: Stage, model: Model, prompts: Sequence[Prompt], max_new_token
         with bar(stage.name, len(prompts), len(done)) as advance:
             for place, answer in model.answers(pending, max_new_tokens) if pending else ():
                 name = pending[place].id
-                done[name] = Response(name, answer.text, answer.finished, answer.failure, answer.tokens)
+                done[name] = Response(name, storable(answer.text), answer.finished, answer.failure, answer.tokens)
                 if answer.failure in (None, TOO_LONG):
                     journal.append([done[name]])
                 advance(1)

@@ -8,7 +8,7 @@ context is in the model's own chat template; a pair that cannot be scored has No
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from errata.chat import ChatTemplateError, conversation_ids, end_token_id, prompt_ids, response_ids
@@ -58,7 +58,7 @@ def score(stage: Stage, model: Model, pairs: Sequence[Pair], ifd: bool, rifd: bo
         one.load()
         begin, fresh = time.monotonic(), 0
         with bar(stage.name, len(pairs), len(done)) as advance:
-            for portion in likelihoods(one, Scorer(one.network), pending, ifd, rifd, max_length):
+            for portion in likelihoods(one, Scorer(one.network), pairs, ifd, rifd, max_length, frozenset(done)):
                 journal.append(portion)
                 done.update((one.id, one) for one in portion)
                 fresh += len(portion)
@@ -71,24 +71,41 @@ def score(stage: Stage, model: Model, pairs: Sequence[Pair], ifd: bool, rifd: bo
 
 
 def likelihoods(
-    model: HF, scorer: Scorer, pairs: Sequence[Pair], ifd: bool, rifd: bool, max_length: int
+    model: HF,
+    scorer: Scorer,
+    pairs: Sequence[Pair],
+    ifd: bool,
+    rifd: bool,
+    max_length: int,
+    done: Collection[str] = (),
 ) -> Iterator[list[Likelihoods]]:
-    """The pairs' losses, in their order, some pairs at a time."""
+    """The pairs' losses, in their order, some pairs at a time, but for those whose ids are in `done`.
+
+    What is scored together does not depend on what is done, so that a stage that was killed ends with the same numbers, to
+    the last digit.
+    """
     from errata.model.decoding import context_of
 
     longest = min(max_length, context_of(model.network) or max_length)
     targets = ["response"] * ifd + ["instruction"] * rifd
     portion: list[tuple[Pair, dict[str, Spans | str]]] = []
-    tokens = 0
+    tokens, most = 0, _PASSES * scorer.token_budget  # the budget may shrink on the way
+
+    def left() -> list[Likelihoods]:
+        if all(pair.id in done for pair, _ in portion):
+            return []
+        return [one for one in _scored(scorer, portion) if one.id not in done]
+
     for pair in pairs:
         wanted = {target: _spans(model, pair, target, longest) for target in targets}
         portion.append((pair, wanted))
         tokens += sum(len(span.ids) for spans in wanted.values() if not isinstance(spans, str) for span in spans)
-        if tokens >= _PASSES * scorer.token_budget:
-            yield _scored(scorer, portion)
+        if tokens >= most:
+            if found := left():
+                yield found
             portion, tokens = [], 0
-    if portion:
-        yield _scored(scorer, portion)
+    if found := left():
+        yield found
 
 
 def _scored(scorer: Scorer, portion: Sequence[tuple[Pair, dict[str, Spans | str]]]) -> list[Likelihoods]:

@@ -100,8 +100,10 @@ def preview(folder: Path, count: int) -> None:
     Raises:
         TrainingError: what is wrong with the job.
     """
-    if subprocess.run([*commands(folder, []), str(count)]).returncode:
-        raise TrainingError(_complaint(folder) or f"the preview of {folder} failed")
+    done = subprocess.run([*commands(folder, []), str(count)], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise TrainingError(_complaint(folder) or f"the preview of {folder} failed\n{done.stderr[-2000:]}")
+    sys.stderr.write(done.stderr)
 
 
 def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], Any]) -> None:
