@@ -34,12 +34,12 @@ def judge(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    """A test set of four, answers to it, and others."""
+    """A test set of five, answers to it, and others."""
     tests = [{"text": f"Question number {n}: how?", "category": "x"} for n in range(3)]
-    tests.append({"text": "An unjudgeable question?", "category": "x"})
+    tests += [{"text": f"An {what} question?", "category": "x"} for what in ("unjudgeable", "equally answered")]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tests))
-    first = ["much longer than the other one, by far.", "short one.", "short one.", "short one."]
-    second = ["short one.", "much longer than the other one, by far.", "short two.", "short two."]
+    first = ["much longer than the other one, by far.", "short one.", "short one.", "short one.", "the same."]
+    second = ["short one.", "much longer than the other one, by far.", "short two.", "short two.", "the same."]
     for name, texts in (("first", first), ("second", second)):
         rows = [{"instruction": row["text"], "output": text} for row, text in zip(tests, texts, strict=True)]
         (tmp_path / f"{name}.json").write_text(json.dumps(rows[::-1]))  # in another order: they are known by their questions
@@ -60,8 +60,8 @@ def test_each_item_is_judged_in_both_orders_and_asked_once(files, judge, capsys)
     assert sum(judge.seen.values()) == 8
     (run,) = files.glob("judge-*")
     judgements = [json.loads(line) for line in (run / "judge/judgements.jsonl").read_text().splitlines()]
-    assert [one.get("outcome") for one in judgements] == ["win", "loss", "tie", None]
-    assert [one["contradicts"] for one in judgements] == [False, False, True, False]
+    assert [one.get("outcome") for one in judgements] == ["win", "loss", "tie", None, "tie"]
+    assert [one["contradicts"] for one in judgements] == [False, False, True, False, False]
     assert judgements[3]["reason"] == "unparsed"
     assert (run / "results.json").is_file() and (run / "report.md").is_file() and list(run.glob("*.png"))
     out = capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_the_model_answers_where_no_file_does(files, judge, tiny_model, capsys):
     rest = [word for word in command(files, judge) if not word.startswith("answers=")]
     assert errata(*rest, "model=hf", f"model.path={tiny_model}", "max_new_tokens=4", "judge=rating", "against=null") == 0
     (run,) = files.glob("judge-*")
-    assert len((run / "respond/vicuna80/responses.jsonl").read_text().splitlines()) == 4
+    assert len((run / "respond/vicuna80/responses.jsonl").read_text().splitlines()) == 5
     assert "unparsed" in (run / "judge/judgements.jsonl").read_text()
 
 

@@ -21,6 +21,7 @@ from errata.run_folder import RunFolder, decode_lines, digest, encode_lines, rea
 from errata.setup import Setup, result_changing
 from errata.stage.instruct import instruct
 from errata.stage.respond import respond
+from errata.tracking.tracker import Tracker
 
 NO_ANSWER, DROPPED, OTHER_QUESTION = "no_answer", "dropped", "other_question"
 
@@ -37,7 +38,11 @@ def judge(setup: Setup) -> Path:
     if instructor is not None and (stored is None or not stored.finished):
         instructor.probe()
     must_exist = instructor is not None and not instructor.sends
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=must_exist) as ledger:
+    with (
+        RunFolder(setup.folder, setup.plain) as folder,
+        Ledger(setup.ledger, must_exist=must_exist) as ledger,
+        Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker,
+    ):
         if not given(setup):
             items = answered(items, setup, folder)
         inputs: dict[str, Any] = {"items": digest(encode_lines(items))}
@@ -57,8 +62,20 @@ def judge(setup: Setup) -> Path:
             verdicts = sum(verdict.outcome is not None or verdict.score is not None for verdict in judgements)
             counts = {"items": len(judgements), "verdicts": verdicts, "without": len(judgements) - verdicts}
             stage.finish(counts, items=items, judgements=judgements, summary=[judge.summary(judgements)])
+        tracker.summarise(flat(stage.read("summary", dict)[0]))
         folder.drop_unvisited()
     return setup.folder
+
+
+def flat(summary: Mapping[str, Any], above: str = "judge") -> dict[str, float]:
+    """The numbers in a summary, by dotted name."""
+    found: dict[str, float] = {}
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{above}/{name}")
+        elif isinstance(value, int | float):
+            found[f"{above}/{name}"] = value
+    return found
 
 
 def given(setup: Setup) -> bool:

@@ -21,6 +21,7 @@ _SUBJECTS = {
     "法律": "Law", "法学": "Law", "law": "Law",
     "教育": "Education", "教育学": "Education", "education": "Education",
 }  # fmt: skip
+_LETTERS = re.compile(r"[\s,;/、]*(?:[A-H][\s,;/、]*)+")
 _GROUP = r"(?<![A-Za-z])([A-H](?:\s*(?:(?:[,;/&+]|和|与|及|以及|and)\s*){0,2}[A-H](?![a-zI-Z]))*+)(?![A-Za-z])"
 _LEAD = (
     r"(?:(?<!不)(?<!不应)(?<!不该)(?<!不能)(?:答案|选择?)(?!项)"
@@ -52,7 +53,8 @@ class MMCU:
     def judgement(self, item: Item, replies: Sequence[Reply]) -> Judgement:
         """1 or 0; the part `named` says whether any letters were found. Without reference letters there is no verdict."""
         pair = item.question
-        gold = frozenset(re.findall("[A-H]", unicodedata.normalize("NFKC", pair.output).upper()))
+        reference = unicodedata.normalize("NFKC", pair.output).upper()
+        gold = frozenset(re.findall("[A-H]", reference) if _LETTERS.fullmatch(reference) else ())
         options = dict(_OPTION.findall(unicodedata.normalize("NFKC", f"{pair.input}\n{pair.instruction}")))
         found = letters(item.answer, options)
         return Judgement(

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from errata.errors import ConfigError
 from errata.judge.base import Item, shown
-from errata.judge.comparison import NO_REPLY, UNPARSED, Scores, outcome, summarise
+from errata.judge.comparison import NO_REPLY, TIE, UNPARSED, Scores, outcome, summarise
 from errata.judge.reading import choice, scores, whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Reply, Request
@@ -59,8 +59,10 @@ class Pairwise:
         return []
 
     def requests(self, item: Item) -> list[Request]:
-        """The comparison in both orders."""
+        """The comparison in both orders; none of two answers that are the same."""
         prompts, pair, against = self._prompts(), item.question, item.against or ""
+        if item.answer == against:
+            return []
         asked = []
         for order, (first, second) in zip(ORDERS, ((item.answer, against), (against, item.answer)), strict=True):
             values = {"question": shown(pair), "first": first or "(no answer)", "second": second or "(no answer)",
@@ -74,7 +76,13 @@ class Pairwise:
         return asked
 
     def judgement(self, item: Item, replies: Sequence[Reply]) -> Judgement:
-        """Both orders' verdicts as one; a cut reply will do where the line of its verdict is whole."""
+        """Both orders' verdicts as one; a cut reply will do where the line of its verdict is whole.
+
+        Differs from the sources: two answers that are the same are a tie, and nobody is asked.
+        """
+        if item.answer == (item.against or ""):
+            pair, length = item.question, len(item.answer)
+            return Judgement(pair.id, pair.source, pair.skill, TIE, lengths=(length, length))
         shown = [self._read(reply) for reply in replies]
         orders = (shown[0], None if shown[1] is None else (shown[1][1], shown[1][0]))
         verdict = judged(item, orders, self.unanimous, any(reply.text is None for reply in replies))

@@ -135,7 +135,7 @@ def _graded(summary: Mapping[str, Any]) -> list[TextTable]:
         whole = row["all"]
         rows.append(("all items together", str(whole["items"]), str(row["no_verdict"]), _number(whole["mean"], 2)))
         rows.append(("macro average", "", "", _number(row["macro"], 2)))
-        unnamed = f"; {row['named_no_letter']} answers name no letter" if "named_no_letter" in row else ""
+        unnamed = f"; answers that name no letter: {row['named_no_letter']}" if "named_no_letter" in row else ""
         heads = ("category", "items", "no verdict", summary["measure"])
         tables.append(TextTable(f"{name}: {summary['measure']}{unnamed}", heads, rows))
     return tables
