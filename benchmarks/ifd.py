@@ -22,7 +22,7 @@ import torch
 from errata.model.likelihood import Scorer, Span
 from errata.model.smollm2_135m import SmolLM2
 from errata.records import Likelihoods, Pair
-from errata.stage.score import _spans, likelihoods
+from errata.stage.score import likelihoods, spans_of
 from errata.weights import load_network
 
 NAMES = ("response", "response_given", "instruction", "instruction_given")
@@ -48,7 +48,7 @@ def source(model: SmolLM2, network: Any, pairs: list[Pair]) -> list[Likelihoods]
     """One record at a time, four passes each."""
     found = []
     for pair in pairs:
-        spans = [span for target in ("response", "instruction") for span in _spans(model, pair, target, MAX_LENGTH)]
+        spans = [span for target in ("response", "instruction") for span in spans_of(model, pair, target, MAX_LENGTH)]
         losses = [by_labels(network, span) for span in spans if isinstance(span, Span)]
         found.append(Likelihoods(pair.id, *losses))
     return found
@@ -112,10 +112,8 @@ def main() -> None:
             cpu_seconds[name].append(round(two[1] - one[1], 2))
         best = max(best, peak())
 
-    spans = [
-        span for pair in pairs for target in ("response", "instruction") for span in _spans(model, pair, target, MAX_LENGTH)
-        if isinstance(span, Span)
-    ]  # fmt: skip
+    targets = [(pair, target) for pair in pairs for target in ("response", "instruction")]
+    spans = [one for asked in targets for one in spans_of(model, *asked, MAX_LENGTH) if isinstance(one, Span)]
     scored = sum(len(span.ids) - span.start for span in spans)
     took = {"source": sum(seconds["source"]), "errata": statistics.median(seconds["errata"])}
     spent = {"source": sum(cpu_seconds["source"]), "errata": statistics.median(cpu_seconds["errata"])}

@@ -94,14 +94,21 @@ def test_nothing_is_lost_or_mismatched_with_a_teacher_that_misbehaves(teacher, r
     assert errata(*command, f"output_dir={tmp_path}") == 0  # again: nothing is asked twice, but for what had failed
     assert seen() == answered
     revised = [one.id for one in revisions if one.status == "revised"]
-    (tmp_path / "decisions.json").write_text(json.dumps({revised[0]: "reject", revised[1]: "accept"}))
+    chosen = {revised[0]: "reject", revised[1]: "accept", revised[2]: "remove"}
+    (tmp_path / "decisions.json").write_text(json.dumps(chosen))
     assert errata(*command, f"output_dir={tmp_path}", f"decisions={tmp_path / 'decisions.json'}") == 0
     assert seen() == answered
     pairs = {pair.id: pair for pair in decode_lines((run / "final/pairs.jsonl").read_bytes(), Pair)}
     before = {one.id: one for one in revisions}
     assert pairs[revised[0]] == before[revised[0]].original
     assert pairs[revised[1]] == before[revised[1]].final
+    assert revised[2] not in pairs
+    capsys.readouterr()
+    assert errata(*command, f"output_dir={tmp_path}") == 0  # what people decided stays
+    assert "decided by people: accept 1, reject 1, remove 1" in capsys.readouterr().out
     assert errata("report", str(run)) == 0
+    assert errata("train", f"data={run}", "dry_run=true", f"output_dir={tmp_path}") == 0
+    assert "199 rows" in capsys.readouterr().out
 
 
 @pytest.mark.slow

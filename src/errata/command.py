@@ -16,13 +16,14 @@ from errata.model.recorded import Recorded
 from errata.plan import show_plan
 from errata.report.write import report
 from errata.revise import revise as run_reviser
-from errata.reviser.expert import RECORD, write_coach_data
+from errata.reviser.expert import write_coach_data
 from errata.run_folder import RunFolder
-from errata.setup import Setup, result_changing
+from errata.setup import Setup, result_changing, rows_file
 from errata.stage.evaluate import evaluate as answer_and_grade
 from errata.stage.train import job_settings, prepare, preview
 from errata.stage.train import train as fine_tune
 from errata.tracking.tracker import Tracker
+from errata.trained import COACH
 from errata.training.job import file_digest
 
 
@@ -124,14 +125,14 @@ def train(setup: Setup) -> None:
 
         fine_tune(stage, setup.model, rows, job, heard)
         if settings.revisions is not None:  # what it was trained on goes with a coach: it will not revise that
-            shutil.copyfile(folder.path / RECORD, stage.folder / "model" / RECORD)
+            shutil.copyfile(folder.path / COACH, stage.folder / "model" / COACH)
     report(setup.folder)
 
 
 def _rows(settings: Any, folder: Path) -> Path:
     """The file of rows: the user's, or a coach's, made of the experts' revisions in that folder."""
     if settings.data is not None:
-        return Path(settings.data).expanduser()
+        return rows_file(settings.data)
     return write_coach_data(Path(settings.revisions).expanduser(), settings.alpha, folder)
 
 

@@ -340,7 +340,8 @@ class TrainConfig(Common):
     """`errata train`: a JSON Lines file of rows in, a model folder out.
 
     Attributes:
-        data: the rows: {prompt, response}, {messages} or {instruction, input, output} objects, one a line.
+        data: the rows: {prompt, response}, {messages} or {instruction, input, output} objects, one a line; or a run of
+            `errata revise`.
         revisions: instead of `data`, experts' revisions of instruction pairs (CoachLM's file): a coach is trained on them.
         alpha: share of the revisions, those of the largest edit distance, that the coach is trained on.
         dev: further rows on which the loss is measured (null: training.dev_share of `data`, if any).

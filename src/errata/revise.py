@@ -4,6 +4,7 @@ The same desk serves `errata improve`, which revises the practice of an iteratio
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ from errata.stage.respond import respond
 from errata.stage.score import score
 from errata.tracking.tracker import Tracker
 
+DECISIONS = "decisions.json"
+"""In the run folder: what people decided last."""
+log = logging.getLogger("errata")
 Objection = Callable[[Pair], tuple[str, str] | None]
 
 
@@ -189,7 +193,14 @@ def _hand_over(
     folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None, wall: str
 ) -> None:
     """Write the final set: what was revised or kept, as people decided where they did, and what the wall lets through."""
-    decided = {} if decisions is None else read_decisions(Path(decisions).expanduser(), revisions)
+    remembered = folder.path / DECISIONS
+    decided: dict[str, Any] = {}
+    if decisions is not None:
+        decided = read_decisions(Path(decisions).expanduser(), revisions)
+        write_atomically(remembered, json.dumps(decided, indent=1).encode())
+    elif remembered.is_file():
+        decided = read_decisions(remembered, revisions)
+        log.info("%d decisions of people stay in force (%s); decisions=FILE replaces them", len(decided), remembered)
     stage = folder.stage("final", revisions=_digest(revisions), decisions=digest(decided), wall=wall)
     if stage.finished:
         return

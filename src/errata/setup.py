@@ -375,6 +375,12 @@ def _budget_problems(budget: Any, instructor: Instructor) -> list[str]:
     return found
 
 
+def rows_file(given: str) -> Path:
+    """A file of rows: the one that is given, or the final set of a run of `errata revise`."""
+    path = Path(given).expanduser()
+    return path / "final" / "train.messages.jsonl" if (path / "final").is_dir() else path
+
+
 _HOLDS = dict.fromkeys(("data", "dev"), "; it must hold one {prompt, response} object a line")
 
 
@@ -391,7 +397,7 @@ def _range_problems(settings: Any) -> list[str]:
         found.append(f"split is {settings.split!r}: choose train, dev or test")
     for name in ("data", "dev", "revisions", "decisions"):
         file = getattr(settings, name, None)
-        if file is not None and not Path(file).expanduser().is_file():
+        if file is not None and not rows_file(file).is_file():
             found.append(f"{name} is {file!r}: no such file{_HOLDS.get(name, '')}")
     if getattr(settings, "preview", None) is not None and settings.preview < 0:
         found.append(f"preview is {settings.preview}: it must be 0 or more rows")

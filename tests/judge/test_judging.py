@@ -26,6 +26,7 @@ from errata.report.verdict_plot import VERDICT_PLOT, plot_verdicts
 from errata.report.verdicts import collect_verdicts, verdict_lines, verdict_tables
 from errata.run_folder import decode_lines, encode_lines, read_stage
 from errata.setup import Setup
+from errata.tracking.tracker import Tracking
 
 ITEMS = [("Add 1 and 2.", "3"), ("写一首关于春天的诗。", "春眠不觉晓"), ("Name a colour.", "Red"), ("Say no.", "No")]
 
@@ -99,7 +100,9 @@ class ScriptedJudge:
 def made(tmp_path, how, instructor=None, testsets=None, model=None, **settings):
     budget = SimpleNamespace(account=None, usd=None, tokens=None)
     chosen = {"answers": None, "against": None, "max_new_tokens": 16, **settings}
-    everything = SimpleNamespace(output_dir=str(tmp_path), name="judge", ledger=None, budget=budget, **chosen)
+    everything = SimpleNamespace(
+        output_dir=str(tmp_path), name="judge", ledger=None, budget=budget, tracking=Tracking("off"), **chosen
+    )
     return Setup(
         everything, {"judge": type(how).__name__, **settings}, model or Scripted(lambda prompt: "no"), {}, {}, {}, None,
         instructor, testsets=testsets or {}, judge=how,
@@ -138,7 +141,7 @@ def test_the_models_answers_against_the_references(tmp_path):
     lines = "\n".join(verdict_lines(results))
     assert "unparsed 1" in lines
     assert "no reply 1" in lines
-    assert "8 requests" in lines
+    assert "6 requests" in lines  # two answers were the same
     plot_verdicts(results, run / VERDICT_PLOT)
     assert (run / VERDICT_PLOT).stat().st_size > 5000
 

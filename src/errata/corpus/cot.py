@@ -115,6 +115,8 @@ class CoT:
         """
         files = self._files()
         templates = load_templates(files, self.templates)
+        if absent := [one for one in PUBLISHED if one not in files and not self.sets]:
+            log.info("%s: %s are read; not there: %s", name, ", ".join(files), ", ".join(absent))
         for set_name, file in files.items():
             forms = templates[set_name]
             count = 0

@@ -21,6 +21,7 @@ from errata.endpoint import LOOPBACK, Endpoint
 from errata.errors import InstructorError
 from errata.instructor.base import FailedCall, PassingTrouble, SchemaRefused
 from errata.ledger import Call, Ledger, Stored
+from errata.run_folder import storable
 
 _NEUTRAL = {"neutral": True}
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English
@@ -208,7 +209,7 @@ class OpenAI(Endpoint):
         text = choice["message"].get("content") or ""  # paid for all the same; an empty reply holds no problem
         if not isinstance(text, str):
             raise TypeError(f"the content is {type(text).__name__}, not text")
-        text.encode()  # a lone surrogate could not be stored
+        text = storable(text)
         reason = str(choice.get("finish_reason") or "")
         try:
             usage = completion["usage"]

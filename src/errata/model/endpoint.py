@@ -13,6 +13,7 @@ from errata.endpoint import Endpoint
 from errata.errors import ModelError
 from errata.model.base import TOO_LONG, Answer, AnswersOnly
 from errata.records import Prompt
+from errata.run_folder import storable
 
 _REFUSALS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 _TROUBLE = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
@@ -114,7 +115,7 @@ class EndpointStudent(Endpoint, AnswersOnly):
             choice = completion.choices[0]
             tokens = completion.usage.completion_tokens if completion.usage else 0
             self._answered, self._failed_in_a_row = True, 0
-            return Answer(choice.message.content or "", choice.finish_reason != "length", tokens=tokens)
+            return Answer(storable(choice.message.content or ""), choice.finish_reason != "length", tokens=tokens)
         except (*_REFUSALS, *_TROUBLE) as error:
             self._failed_in_a_row += 1
             if isinstance(error, _REFUSALS) or not self._answered or self._failed_in_a_row >= _IN_A_ROW:

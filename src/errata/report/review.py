@@ -1,8 +1,8 @@
 """A reviser's work as a page that people decide on: one HTML file, which needs no network and no server.
 
 Each pair stands there before and after, with the changed words marked, to be accepted, rejected or edited; the decisions are
-downloaded as `decisions.json`, `{id: "accept" | "reject" | {"edit": {instruction, input, output}}}`, and read back here. The
-page itself is the template `errata/cards/review.jinja`.
+downloaded as `decisions.json`, `{id: "accept" | "reject" | "remove" | {"edit": {instruction, input, output}}}`, and read
+back here. The page itself is the template `errata/cards/review.jinja`.
 """
 
 import json
@@ -23,7 +23,7 @@ from errata.errors import DataError
 from errata.records import Pair, Revision
 from errata.run_folder import digest, storable, write_atomically
 
-ACCEPT, REJECT, EDIT = "accept", "reject", "edit"
+ACCEPT, REJECT, REMOVE, EDIT = "accept", "reject", "remove", "edit"
 _FIELDS = ("instruction", "input", "output")
 _STATUSES = ("revised", "kept", "dropped")
 _EAST = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -87,10 +87,11 @@ def read_decisions(path: Path, revisions: Sequence[Revision]) -> dict[str, Any]:
 def decide(revisions: Sequence[Revision], decisions: Mapping[str, Any]) -> list[Pair]:
     """The pairs that go on: accepted ones as the revision has them, rejected ones as they were, edited ones as edited.
 
-    Where nothing was decided the revision stands. A dropped pair is left out, unless that is rejected or the pair edited.
+    A pair that was removed is left out. Where nothing was decided the revision stands. A dropped pair is left out, unless
+    that is rejected or the pair edited.
 
     Raises:
-        DataError: a decision is on no row of these, or none of the three.
+        DataError: a decision is on no row of these, or none of the four.
     """
     _check(decisions, revisions, "decisions")
     pairs = []
@@ -99,6 +100,8 @@ def decide(revisions: Sequence[Revision], decisions: Mapping[str, Any]) -> list[
         if isinstance(decision, Mapping):
             base = revision.final or revision.original
             pairs.append(replace(base, **{"input": "", **decision[EDIT]}))
+        elif decision == REMOVE:
+            continue
         elif decision == REJECT:
             pairs.append(revision.original)
         elif revision.final is not None:
@@ -152,12 +155,12 @@ def _check(decisions: Mapping[str, Any], revisions: Sequence[Revision], where: s
             "take the decisions that were made on this run's own review"
         )
     for name, decision in decisions.items():
-        if decision in (ACCEPT, REJECT):
+        if decision in (ACCEPT, REJECT, REMOVE):
             continue
         edit = decision.get(EDIT) if isinstance(decision, Mapping) and len(decision) == 1 else None
         if not isinstance(edit, Mapping) or not {"instruction", "output"} <= edit.keys() <= set(_FIELDS):
             raise DataError(
-                f"{where}: {name} is {str(decision)[:80]!r}; expected accept, reject or "
+                f"{where}: {name} is {str(decision)[:80]!r}; expected accept, reject, remove or "
                 '{"edit": {"instruction": ..., "input": ..., "output": ...}}'
             )
         if not all(isinstance(text, str) for text in edit.values()):

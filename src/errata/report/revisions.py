@@ -12,6 +12,7 @@ from errata.report.results import asked_for
 from errata.report.tables import TextTable, dollars, percent
 from errata.run_folder import decode_lines, read_stage
 
+NO_REVISER = "no_reviser"
 WHOLE = "whole"
 """The reason of what was revised with nothing amiss."""
 STATUSES = ("revised", "kept", "dropped")
@@ -90,7 +91,7 @@ def revision_tables(results: Mapping[str, Any]) -> list[TextTable]:
             (name, f"{part['before']:g}", f"{part['after']:g}", f"{part['after'] / max(part['before'], 1):.2f}")
             for name, part in results["lengths"].items()
         ]
-        tables.append(TextTable("length of what was revised, median characters", ("", "before", "after", "ratio"), rows))
+        tables.append(TextTable("length (median characters)", ("", "before", "after", "ratio"), rows))
     if results["scores"]:
         rows = [
             (name, str(part["scored"]), str(part["missing"]), f"{part['mean']:.3f}" if "mean" in part else "")

@@ -11,7 +11,7 @@ from rich.table import Table
 from errata.report.compare import comparison_tables
 from errata.report.plot import plot_accuracy
 from errata.report.results import collect
-from errata.report.revisions import collect_revisions, outcome_table, revision_tables
+from errata.report.revisions import NO_REVISER, collect_revisions, outcome_table, revision_tables
 from errata.report.tables import (
     TextTable,
     accuracy_tables,
@@ -50,10 +50,11 @@ def show_revisions(run: Path) -> None:
     """What a reviser did."""
     results = collect_revisions(run)
     tables = revision_tables(results)
-    last = [
-        f"{results['final'].get('rows', 0)} rows in {run / 'final' / 'train.messages.jsonl'}: errata train data=THAT_FILE",
-        f"row by row: {run / 'revise' / 'review.html'}; what is decided there: decisions=FILE with the same command",
-    ]
+    last = [f"{results['final'].get('rows', 0)} rows in {run / 'final'}: errata train data={run}"]
+    if set(results["outcomes"].get("kept by reason", {})) != {NO_REVISER}:
+        last.append(f"row by row: {run / 'revise' / 'review.html'}; what is decided there: decisions=FILE, same command")
+    if decided := results["final"].get("decided"):
+        last.append(f"decided by people: {', '.join(f'{what} {number}' for what, number in sorted(decided.items()))}")
     last += [f"{name}: {rate:g} pairs/s" for name, rate in results["throughput"].items()]
     write_out(run, results, tables, last)
 

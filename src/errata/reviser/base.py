@@ -48,6 +48,7 @@ class Reviser(Protocol):
     """Whether it asks an instructor."""
     scores: ClassVar[bool]
     """Whether the run's model has to score pairs: its weights must be at hand."""
+
     @property
     def embeds(self) -> bool:
         """Whether it needs vectors."""

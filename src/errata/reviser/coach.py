@@ -14,10 +14,11 @@ from errata.errors import ConfigError
 from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Pair, Prompt, Request, Revision
 from errata.reviser.base import KEPT, REVISED, Desk
-from errata.reviser.expert import RECORD, REQUEST, coach_prompt, fingerprint
+from errata.reviser.expert import REQUEST, coach_prompt, fingerprint
 from errata.reviser.filters import Filters
 from errata.reviser.markers import Malformed, read
 from errata.run_folder import fingerprint_folder
+from errata.trained import COACH
 
 _ADAPTER = "adapter_config.json"
 
@@ -174,12 +175,12 @@ class Coach:
         if self.folder is None:
             raise ConfigError([f"which pairs the coach was trained on is not known (no reviser.folder): {remedy}"])
         for folder in (self._place, self._place.parent):
-            if (record := folder / RECORD).is_file():
+            if (record := folder / COACH).is_file():
                 try:
                     return frozenset(json.loads(record.read_bytes())["trained_on"])
                 except (ValueError, KeyError, TypeError) as error:
                     raise ConfigError([f"{record} does not say which pairs the coach was trained on: {remedy}"]) from error
-        raise ConfigError([f"no {RECORD} in {self._place} or beside it, which names the pairs it was trained on: {remedy}"])
+        raise ConfigError([f"no {COACH} in {self._place} or beside it, which names the pairs it was trained on: {remedy}"])
 
 
 def _alike(base: str, made_for: str) -> bool:

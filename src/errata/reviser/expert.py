@@ -20,13 +20,14 @@ from errata.errors import ConfigError, DataError
 from errata.records import Pair
 from errata.reviser.markers import write
 from errata.run_folder import digest, encode_lines, storable, write_atomically
+from errata.trained import COACH
 
 REQUEST = (
     "Improve this instruction and its response. Make the instruction clear, specific and possible to carry out. Make the "
     "response correct, complete, well ordered and friendly, with reasons or steps where they help, and mend every mistake "
     "of language. Write both out in full between the same markers, even where nothing had to be changed."
 )
-ROWS, RECORD = "coach.jsonl", "coach.json"
+ROWS = "coach.jsonl"
 _SIDES = {"instruction": "Instruction", "input": "Input", "output": "Response"}
 _NEAR = 3  # how far the file's distances are from ours at most
 log = logging.getLogger("errata")
@@ -175,5 +176,5 @@ def write_coach_data(revisions: Path, alpha: float, folder: Path) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / ROWS, encode_lines(coach_rows(kept)))
-    write_atomically(folder / RECORD, json.dumps(record, indent=1).encode())
+    write_atomically(folder / COACH, json.dumps(record, indent=1).encode())
     return folder / ROWS

@@ -97,7 +97,7 @@ def likelihoods(
         return [one for one in _scored(scorer, portion) if one.id not in done]
 
     for pair in pairs:
-        wanted = {target: _spans(model, pair, target, longest) for target in targets}
+        wanted = {target: spans_of(model, pair, target, longest) for target in targets}
         portion.append((pair, wanted))
         tokens += sum(len(span.ids) for spans in wanted.values() if not isinstance(spans, str) for span in spans)
         if tokens >= most:
@@ -131,7 +131,7 @@ def _scored(scorer: Scorer, portion: Sequence[tuple[Pair, dict[str, Spans | str]
     return found
 
 
-def _spans(model: HF, pair: Pair, target: str, longest: int) -> Spans | str:
+def spans_of(model: HF, pair: Pair, target: str, longest: int) -> Spans | str:
     """The response or the instruction, alone and in its context; or why not. The end token is not scored."""
     tokenizer = model.tokenizer
     text, user = (pair.output, pair.prompt) if target == "response" else (pair.prompt, GUESS + pair.output)
