@@ -223,6 +223,40 @@ def test_a_coach_is_trained_and_revises_what_it_was_not_trained_on(tiny_model, t
     assert "prompts/s" in (run / "run.log").read_text()
 
 
+def test_the_student_chooses_among_the_teachers_reflections(teacher, raw, tiny_model, tmp_path, capsys):
+    address, seen = teacher
+    place = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "corpus.file.limit=30", "max_length=512"]
+    command = ["revise", f"corpus.file.path={raw}", "reviser=selective_reflection", "instructor.model=m", *place]
+    limits = ["reviser.ifd_below=null", "reviser.rifd_below=null"]  # what a random student says is near 1
+    assert errata(*command, *limits, f"instructor.base_url={address}") == 0, capsys.readouterr().err
+    asked = seen()
+    (run,) = tmp_path.glob("revise-*")
+    revisions = revisions_of(run)
+    status = Counter(one.status for one in revisions)
+    assert len(revisions) == 30 and status["dropped"] and status["revised"]
+    scored = [one for one in revisions if one.scores["ifd_before"] is not None]
+    assert asked.total() == 2 * len(scored)  # nothing is paid for a pair that the student cannot score
+    assert {one.reason for one in revisions if one not in scored} <= {"unscored"}
+    for one in revisions:
+        if one.status == "revised":
+            assert one.scores["rifd_after"] < one.scores["rifd_before"]
+            assert one.scores["ifd_before"] > 0
+    told = json.loads((run / "results.json").read_text())["scores"]["ifd_before"]
+    assert (told["scored"], told["missing"]) == (len(scored), 30 - len(scored))
+    assert errata(*command, *limits, f"instructor.base_url={address}") == 0
+    assert seen() == asked
+
+
+def test_the_hardest_share_is_kept(raw, tiny_model, tmp_path, capsys):
+    place = ["model=hf", f"model.path={tiny_model}", f"output_dir={tmp_path}", "corpus.file.limit=20"]
+    command = ["revise", f"corpus.file.path={raw}", "reviser=superfiltering", "reviser.share=0.25", "reviser.below=9"]
+    assert errata(*command, *place) == 0, capsys.readouterr().err
+    (run,) = tmp_path.glob("revise-*")
+    kept = [one for one in revisions_of(run) if one.status == "kept"]
+    assert len(kept) == 5
+    assert len((run / "final/train.messages.jsonl").read_bytes().splitlines()) == 5
+
+
 class Both(Server):
     """Writes practice, and better answers to it: some good, some with a wrong sum."""
 
