@@ -88,10 +88,11 @@ def test_the_model_answers_where_no_file_does(files, judge, tiny_model, capsys):
     assert "unparsed" in (run / "judge/judgements.jsonl").read_text()
 
 
-def test_a_revise_run_is_rated_before_and_after(files, judge, capsys):
+def test_a_revise_run_is_rated_before_and_after(files, judge, tiny_model, capsys):
     raw = [{"instruction": f"Say {n}.", "input": "", "output": "A much longer answer."} for n in range(3)]
     (files / "raw.json").write_text(json.dumps(raw))
-    assert errata("revise", f"corpus.file.path={files / 'raw.json'}", "reviser=none", f"output_dir={files}") == 0
+    chosen = ["reviser=superfiltering", "reviser.share=1", "reviser.below=9", "model=hf", f"model.path={tiny_model}"]
+    assert errata("revise", f"corpus.file.path={files / 'raw.json'}", *chosen, f"output_dir={files}") == 0
     (revised,) = files.glob("revise-*")
     address = [f"instructor.base_url={judge.url}", "instructor.model=m", f"output_dir={files}"]
     assert errata("judge", "testset=[]", "judge=rating", f"answers={revised}", *address) == 0, capsys.readouterr().err

@@ -140,7 +140,11 @@ def test_a_test_question_in_a_corpus_is_kept_out(raw, tmp_path):
     assert errata(*command, f"testset.vicuna80.path={tmp_path / 'test.jsonl'}", f"output_dir={tmp_path}") == 0
     (run,) = tmp_path.glob("revise-*")
     assert "leak" in (run / "corpus/dropped.jsonl").read_text()
-    assert long["instruction"] not in {one.original.instruction for one in revisions_of(run)}
+    rows = [json.loads(line) for line in (run / "final/train.alpaca.jsonl").read_bytes().split(b"\n") if line]
+    assert len(rows) > 150 and long["instruction"] not in {row["instruction"] for row in rows}
+    before = (run / "final/train.messages.jsonl").stat().st_mtime_ns
+    assert errata(*command, f"testset.vicuna80.path={tmp_path / 'test.jsonl'}", f"output_dir={tmp_path}") == 0
+    assert (run / "final/train.messages.jsonl").stat().st_mtime_ns == before
 
 
 def test_a_test_question_in_any_turn_of_a_conversation_is_kept_out(tmp_path):
@@ -158,18 +162,21 @@ def test_a_test_question_in_any_turn_of_a_conversation_is_kept_out(tmp_path):
     command = ["revise", f"corpus.file.path={tmp_path / 'talks.jsonl'}", "reviser=none", "testset=[vicuna80]"]
     assert errata(*command, f"testset.vicuna80.path={tmp_path / 'test.jsonl'}", f"output_dir={tmp_path}") == 0
     (run,) = tmp_path.glob("revise-*")
-    assert [one.id for one in revisions_of(run)] == ["file/2"]
+    rows = (run / "final/train.messages.jsonl").read_bytes().splitlines()
+    assert [json.loads(row)["id"] for row in rows] == ["file/2"]
+    assert not (run / "final/train.alpaca.jsonl").read_bytes()  # a conversation has no such form
 
 
-def test_an_edit_is_held_to_a_wall_that_came_later(tmp_path):
+def test_an_edit_is_held_to_a_wall_that_came_later(tiny_model, tmp_path):
     (tmp_path / "raw.json").write_text(json.dumps([{"instruction": f"Name {n} birds.", "output": "Crow."} for n in (2, 3)]))
     test, decisions = tmp_path / "test.jsonl", tmp_path / "decisions.json"
     test.write_text(json.dumps({"text": "Name a planet of the sun.", "category": "x"}) + "\n")
     edit = {"instruction": "Name a star of the night.", "input": "", "output": "Sirius."}
     decisions.write_text(json.dumps({"file/0": {"edit": edit}}))
     command = [
-        "revise", f"corpus.file.path={tmp_path / 'raw.json'}", "reviser=none", "testset=[vicuna80]", f"decisions={decisions}",
-        f"testset.vicuna80.path={test}", f"output_dir={tmp_path}",
+        "revise", f"corpus.file.path={tmp_path / 'raw.json'}", "testset=[vicuna80]", f"decisions={decisions}",
+        f"testset.vicuna80.path={test}", f"output_dir={tmp_path}", "reviser=superfiltering", "reviser.share=1",
+        "reviser.below=9", "model=hf", f"model.path={tiny_model}",
     ]  # fmt: skip
     for left in (2, 1):
         assert errata(*command) == 0

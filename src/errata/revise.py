@@ -6,11 +6,12 @@ The same desk serves `errata improve`, which revises the practice of an iteratio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from errata.gate.base import Context
@@ -21,7 +22,8 @@ from errata.records import Example, Likelihoods, Pair, Prompt, Reply, Request, R
 from errata.report.review import decide, read_decisions, write_review
 from errata.report.revisions import MAKE_UP, WHOLE
 from errata.reviser.base import DROPPED, KEPT, REVISED
-from errata.run_folder import RunFolder, digest, encode_lines, write_atomically
+from errata.reviser.none import Unrevised
+from errata.run_folder import RunFolder, Stage, digest, digest_of_file, encode_lines, streamed, write_atomically
 from errata.setup import Setup, result_changing
 from errata.stage.gather import gather, make_up
 from errata.stage.instruct import instruct
@@ -135,6 +137,10 @@ def revise(setup: Setup) -> Path:
             table = make_up(setup.corpora, stage.record.counts)
             write_atomically(stage.folder / MAKE_UP, json.dumps(table).encode())
             heard("corpus", stage.record.counts)
+            if isinstance(reviser, Unrevised):
+                _pass_on(folder, stage)
+                folder.drop_unvisited()
+                return setup.folder
             pairs = stage.read("pairs", Pair)
             if settings.decisions is not None:  # a wrong file is found here, before anything is paid
                 read_decisions(Path(settings.decisions).expanduser(), [Revision(one.id, one, one, KEPT) for one in pairs])
@@ -215,16 +221,28 @@ def _hand_over(
     stage.finish(counts, pairs=pairs)
 
 
-def write_rows(folder: Path, pairs: Sequence[Pair]) -> None:
-    """The set for `errata train` and others: chat messages, and Alpaca's form where there is one turn only."""
-    lines = [{"id": pair.id, "messages": pair.messages} for pair in pairs]
-    write_atomically(folder / "train.messages.jsonl", encode_lines(lines))
-    alpaca = [
-        {"id": pair.id, "instruction": pair.instruction, "input": pair.input, "output": pair.output}
-        for pair in pairs
-        if not pair.history
-    ]
-    write_atomically(folder / "train.alpaca.jsonl", encode_lines(alpaca))
+def _pass_on(folder: RunFolder, corpus: Stage) -> None:
+    """The mixture as it is, as a stream: it may be larger than memory."""
+    stage = folder.stage("final", pairs=corpus.outputs["pairs"])
+    if stage.finished:
+        return
+    with (corpus.folder / "pairs.jsonl").open("rb") as lines:
+        rows = write_rows(stage.folder, (msgspec.json.decode(line, type=Pair) for line in lines))
+    written = {path.stem: digest_of_file(path) for path in stage.folder.glob("train.*.jsonl")}
+    stage.finish({"rows": rows}, written)
+
+
+def write_rows(folder: Path, pairs: Iterable[Pair]) -> int:
+    """The set for `errata train` and others: chat messages, and Alpaca's form where there is one turn only; how many."""
+    rows = 0
+    with streamed(folder / "train.messages.jsonl") as messages, streamed(folder / "train.alpaca.jsonl") as alpaca:
+        for pair in pairs:
+            rows += 1
+            messages.write(encode_lines([{"id": pair.id, "messages": pair.messages}]))
+            if not pair.history:
+                fields = {"id": pair.id, "instruction": pair.instruction, "input": pair.input, "output": pair.output}
+                alpaca.write(encode_lines([fields]))
+    return rows
 
 
 def as_pair(row: Example) -> Pair:

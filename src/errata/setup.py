@@ -195,6 +195,8 @@ def check(command: str, composed: DictConfig) -> Setup:
         walls = {name: dataset for name, dataset in walled.items() if dataset is not None}
         problems += _wall_problems({}, {"wall": walls})
         problems += settings.mixture.problems(list(corpora)) if settings is not None else []
+        if isinstance(reviser, Unrevised) and settings is not None and settings.decisions is not None:
+            problems.append("decisions are made about revisions, and reviser=none makes none: leave decisions out")
         if not composed.corpus:
             problems.append("corpus is empty: name at least one, corpus=[alpaca]")
     elif command == "judge" and settings is not None and judge is not None:

@@ -278,7 +278,7 @@ def test_the_published_counts_add_up():
 def test_another_number_of_rows_than_published_is_said_once(tmp_path, caplog):
     table(tmp_path, "qasc", QASC)
     pairs(tmp_path, limit_per_set=1)
-    assert caplog.text == ""
+    assert "published" not in caplog.text
     pairs(tmp_path)
     assert caplog.text.count("has 1 rows, the published qasc has 1084") == 1
 

@@ -12,7 +12,6 @@ from errata.report.results import asked_for
 from errata.report.tables import TextTable, dollars, percent
 from errata.run_folder import decode_lines, read_stage
 
-NO_REVISER = "no_reviser"
 WHOLE = "whole"
 """The reason of what was revised with nothing amiss."""
 STATUSES = ("revised", "kept", "dropped")

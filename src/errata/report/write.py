@@ -11,7 +11,7 @@ from rich.table import Table
 from errata.report.compare import comparison_tables
 from errata.report.plot import plot_accuracy
 from errata.report.results import collect
-from errata.report.revisions import NO_REVISER, collect_revisions, outcome_table, revision_tables
+from errata.report.revisions import collect_revisions, outcome_table, revision_tables
 from errata.report.tables import (
     TextTable,
     accuracy_tables,
@@ -51,7 +51,7 @@ def show_revisions(run: Path) -> None:
     results = collect_revisions(run)
     tables = revision_tables(results)
     last = [f"{results['final'].get('rows', 0)} rows in {run / 'final'}: errata train data={run}"]
-    if set(results["outcomes"].get("kept by reason", {})) != {NO_REVISER}:
+    if results["outcomes"]:
         last.append(f"row by row: {run / 'revise' / 'review.html'}; what is decided there: decisions=FILE, same command")
     if decided := results["final"].get("decided"):
         last.append(f"decided by people: {', '.join(f'{what} {number}' for what, number in sorted(decided.items()))}")

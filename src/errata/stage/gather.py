@@ -1,16 +1,13 @@
 """gather: instruction sets in, one mixture of their records out. Records stream by; only where they are is remembered."""
 
-import os
 import random
 import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 from datasketch import MinHash, MinHashLSH
@@ -19,7 +16,7 @@ from errata.corpus.base import Corpus
 from errata.corpus.mixture import Mixture
 from errata.errors import DataError
 from errata.records import Pair, Rejection
-from errata.run_folder import Stage, digest_of_file
+from errata.run_folder import Stage, digest_of_file, streamed
 from errata.terminal import bar
 
 Objection = Callable[[Pair], tuple[str, str] | None]
@@ -59,7 +56,7 @@ def gather(
         return (objection(pair) if objection is not None else None) or seen.before(pair)
 
     kept = stage.folder / "kept.partial"
-    with kept.open("wb") as fitting, _sealed(stage.folder / "dropped.jsonl") as rejected:
+    with kept.open("wb") as fitting, streamed(stage.folder / "dropped.jsonl") as rejected:
         for name, pair in _all(stage.name, corpora, read):
             if (language := mixture.language(pair)) != pair.language:
                 pair = replace(pair, language=language)
@@ -78,7 +75,7 @@ def gather(
     drawn = mixture.draw({name: left.get(name, range(0)) for name in corpora}, seed)
     chosen = array("Q", (at for records in drawn.values() for at in records))
     random.Random(seed).shuffle(chosen)
-    with kept.open("rb") as source, _sealed(stage.folder / "pairs.jsonl") as out:
+    with kept.open("rb") as source, streamed(stage.folder / "pairs.jsonl") as out:
         for at in chosen:
             source.seek(starts[at])
             out.write(source.readline())
@@ -155,14 +152,3 @@ def _all(title: str, corpora: Mapping[str, Corpus], read: Counter[str]) -> Itera
                 if read[name] % _STEP == 0:
                     advance(_STEP, f"{read.total():,} records, now {name}")
                 yield name, pair
-
-
-@contextmanager
-def _sealed(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written as a stream and is there, under its name, only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
