@@ -48,7 +48,9 @@ def raw(tmp_path):
         rows = json.loads(EXPERTS.read_bytes())[:200]
         pairs = [{name: row[f"Raw {label}"] for name, label in LABELS.items()} for row in rows]
     else:
-        pairs = [{"instruction": f"Name {n} birds.", "input": "", "output": f"Bird {n}."} for n in range(2, 202)]
+        asked = [f"Name {n} birds." for n in range(2, 201)]
+        asked.append("Say which of all birds that winter by the sea can be heard from the window of a small house.")
+        pairs = [{"instruction": text, "input": "", "output": f"Bird {n}."} for n, text in enumerate(asked)]
     path = tmp_path / "raw.json"
     path.write_text(json.dumps(pairs))
     return path
@@ -198,6 +200,7 @@ def test_wrong_decisions_are_found_before_anyone_is_asked(content, said, teacher
     assert not seen()
 
 
+@pytest.mark.slow
 def test_a_coach_is_trained_and_revises_what_it_was_not_trained_on(tiny_model, tmp_path, capsys):
     rows = [
         {
