@@ -33,6 +33,7 @@ NEEDS = {
     **{("judge", name): JUDGED for name in ("pairwise", "pandalm", "rating", "rubric", "belle", "mmcu")},
     ("judge", "recorded"): ["testset=[]", "judge.path=log.json"],
     ("dataset", "bbh"): ["dataset.bbh.shots=0"],
+    **{("experiments", file.stem): ["tests.bbh.prompts_folder=coach"] for file in (CONF / "experiments").glob("lai*.yaml")},
     ("dataset", "lm_eval"): ["dataset.lm_eval.limit=5"],
 }
 TEST_ONLY = ("gsm_plus", "arc", "humaneval", "bbh", "lm_eval")

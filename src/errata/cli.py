@@ -145,9 +145,14 @@ def _read_stored(command: str, arguments: Sequence[str]) -> int:
     if command == "report":
         parser.description = (
             "Print a run's tables again and write results.json, report.md and accuracy.png anew. Several runs are also "
-            "compared on the same questions (exact McNemar, paired bootstrap), and runs that differ in their seed pooled."
+            "compared on the same questions (exact McNemar, paired bootstrap), and runs that differ in their seed pooled. "
+            "--against sets each beside what a paper has printed."
         )
-        parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
+        parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
+        parser.add_argument(
+            "--against", action="append", default=[], metavar="TABLE/ROW",
+            help="set the run beside a published row (again for more); `list` names them all",
+        )  # fmt: skip
     else:
         parser.description = "Show where a training row came from."
         parser.add_argument("run", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
@@ -155,10 +160,16 @@ def _read_stored(command: str, arguments: Sequence[str]) -> int:
         parser.add_argument("--iteration", type=int, default=None, help="for a line number: the iteration (the last)")
     parsed = parser.parse_args(arguments)
     if command == "report":
-        from errata.report.write import compare, report
+        from errata.report.published import row
+        from errata.report.write import compare, list_published, report
 
+        published = [row(name) for name in parsed.against if name != "list"]
+        if "list" in parsed.against:
+            list_published()
+        elif not parsed.runs:
+            parser.error("the following arguments are required: RUN")
         for run in parsed.runs:
-            report(run)
+            report(run, published)
         if len(parsed.runs) > 1:
             compare(parsed.runs)
     else:

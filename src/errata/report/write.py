@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
+from errata.report.against import against, against_table, list_lines
 from errata.report.compare import comparison_tables
 from errata.report.plot import plot_accuracy
+from errata.report.published import Row
 from errata.report.results import collect
 from errata.report.revisions import collect_revisions, outcome_table, revision_tables
 from errata.report.tables import (
@@ -32,23 +34,29 @@ from errata.terminal import console
 _NUMBER = re.compile(r"$|unknown$|[<~+$-]?\d")
 
 
-def report(run: Path) -> None:
+def report(run: Path, published: Sequence[Row] = ()) -> None:
     """The tables in the terminal, and the files beside them: of the loop, of `errata revise` or of `errata judge`.
+
+    Args:
+        run: its folder.
+        published: rows to set beside what the run has measured.
 
     Raises:
         RunFolderError: the folder is no run folder.
+        DataError: the run has no scores that could stand beside a published row.
     """
     if (run / "judge").is_dir():
-        show_verdicts(run)
+        show_verdicts(run, published)
     elif (run / "corpus").is_dir():
-        show_revisions(run)
+        show_revisions(run, published)
     else:
-        show_loop(run)
+        show_loop(run, published)
 
 
-def show_revisions(run: Path) -> None:
-    """What a reviser did."""
+def show_revisions(run: Path, published: Sequence[Row] = ()) -> None:
+    """What a reviser did; there is nothing in it to set beside a published row."""
     results = collect_revisions(run)
+    set_beside(results, published)
     tables = revision_tables(results)
     last = [f"{results['final'].get('rows', 0)} rows in {run / 'final'}: errata train data={run}"]
     if results["outcomes"]:
@@ -59,11 +67,25 @@ def show_revisions(run: Path) -> None:
     write_out(run, results, tables, last)
 
 
-def show_verdicts(run: Path) -> None:
+def show_verdicts(run: Path, published: Sequence[Row] = ()) -> None:
     """What a judge said."""
     results = collect_verdicts(run)
+    beside, notes = set_beside(results, published)
     plot_verdicts(results, run / VERDICT_PLOT)
-    write_out(run, results, verdict_tables(results), verdict_lines(results), VERDICT_PLOT)
+    write_out(run, results, verdict_tables(results) + beside, verdict_lines(results) + notes, VERDICT_PLOT)
+
+
+def set_beside(results: dict[str, Any], published: Sequence[Row]) -> tuple[list[TextTable], list[str]]:
+    """A table for each published row and the lines that belong to it; `results` gets the figures under `against`."""
+    found = [against(results, row) for row in published]
+    if found:
+        results["against"] = found
+    return [against_table(each) for each in found], [line for each in found for line in each["lines"]]
+
+
+def list_published() -> None:
+    """The published tables and their rows, in the terminal."""
+    console().print("\n".join(list_lines()), highlight=False, markup=False, soft_wrap=True)
 
 
 def write_out(
@@ -81,9 +103,10 @@ def write_out(
     out.print(f"{', '.join(files[:-1])} and {files[-1]} are in {run}", highlight=False)
 
 
-def show_loop(run: Path) -> None:
+def show_loop(run: Path, published: Sequence[Row] = ()) -> None:
     """What the loop did."""
     results = collect(run)
+    beside, notes = set_beside(results, published)
     tables = (
         accuracy_tables(results)
         + macro_table(results)
@@ -93,7 +116,8 @@ def show_loop(run: Path) -> None:
         + training_table(results)
     )
     tables += [outcome_table(part["revised"]) for part in results["practice"] if part["revised"]]
-    last = [line for line in (contamination_line(results), chosen_line(results), cost_line(results)) if line]
+    tables += beside
+    last = [line for line in (contamination_line(results), chosen_line(results), cost_line(results)) if line] + notes
     if results["datasets"]:
         plot_accuracy(results, run / "accuracy.png")
     write_out(run, results, tables, last, "accuracy.png" if results["datasets"] else "")
