@@ -46,7 +46,8 @@ HEAVY = {"lm_eval"}  # its library takes a while to import
 
 def slow(group, option):
     """Many of a kind, or one whose library takes its time: `tests/corpus` builds every file there in no time."""
-    return option in HEAVY or (group in ("corpus", "testset") and option not in ("file", "alpaca", "cot", "vicuna80"))
+    many = group in ("corpus", "testset") and option not in ("file", "alpaca", "cot", "vicuna80")
+    return option in HEAVY or many or option.startswith("lai_")
 
 
 OPTIONS = [

@@ -154,7 +154,7 @@ def test_every_sweep_is_in_the_table_of_this_file():
     assert {file.stem for file in (ROOT / "sweeps").glob("*.yaml")} == SWEEPS.keys()
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize("sweep", [one if one == "k" else pytest.param(one, marks=pytest.mark.slow) for one in SWEEPS])
 def test_every_sweep_says_what_it_varies_and_has_so_many_cells(sweep):
     experiment, cells = SWEEPS[sweep]
     head = head_of("sweeps", sweep)

@@ -12,6 +12,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from errata.errors import DataError
 from errata.records import Pair
 
+_NEAREST = 0.98  # datasketch has no index for a similarity nearer to 1
 _ENOUGH = 2000  # characters by which a language is identified
 
 
@@ -76,8 +77,8 @@ class Mixture:
                 f"mixture.most_output_chars is {self.most_output_chars}, less than "
                 f"mixture.least_output_chars, {self.least_output_chars}: nothing would be left"
             )
-        if self.near is not None and not 0 < self.near < 1:
-            found.append(f"mixture.near is {self.near}: choose a similarity above 0 and below 1, or null")
+        if self.near is not None and not 0 < self.near <= _NEAREST:
+            found.append(f"mixture.near is {self.near}: choose a similarity above 0 and up to {_NEAREST}, or null")
         return found
 
     def language(self, pair: Pair) -> str:

@@ -12,6 +12,8 @@ from errata.gate.base import Check, Context, words
 from errata.records import Example
 
 _PERMUTATIONS = 128
+MOST = 0.98
+"""With 128 permutations datasketch has no index for a similarity nearer to 1; the same words are found anyway."""
 
 
 @dataclass
@@ -28,9 +30,9 @@ class Duplicate:
 
     def problems(self) -> list[str]:
         """A similarity out of range."""
-        if 0 < self.similarity <= 1:
+        if 0 < self.similarity <= MOST:
             return []
-        return [f"gate.duplicate.similarity is {self.similarity}: choose a value above 0 and up to 1"]
+        return [f"gate.duplicate.similarity is {self.similarity}: choose a value above 0 and up to {MOST}"]
 
     def open(self, context: Context) -> Check:
         """The check; it remembers every question it has let through."""
