@@ -60,7 +60,7 @@ def test_dry_run_of_the_others(command, pairs, tmp_path, capsys):
             ["improve", "--help"],
             [
                 "experiments: alpaca_cot,",
-                "sweeps: seeds",
+                "seeds",
                 "gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm",
                 "sample_size",
             ],
