@@ -9,6 +9,7 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_strategy_that_the_readme_adds_runs(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (config,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)

@@ -39,6 +39,7 @@ def test_it_holds_every_config_prompt_and_module(installed):
         assert names <= {path.relative_to(site / "errata") for path in (site / "errata").rglob(pattern)}
 
 
+@pytest.mark.slow
 def test_it_runs_from_another_folder(installed, tmp_path):
     environment, site = installed
     command = [sys.executable, "-m", "errata.cli", "improve", "experiments=demo", "sweeps=seeds", "dry_run=true"]

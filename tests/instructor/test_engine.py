@@ -216,6 +216,7 @@ def test_a_server_that_is_down_ends_the_run_within_seconds(tmp_path):
     assert rows(tmp_path, "SELECT count(*) FROM payment WHERE state != 'open'") == [(0,)]  # nothing was charged
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_what_is_under_way(tmp_path):
     with server("--latency", "0.7") as port:
         process = driver(port, tmp_path / "x", 200, "concurrency=16")
