@@ -27,7 +27,7 @@ _HELP = """\
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
   errata revise   \\[NAME=VALUE ...]    instruction sets in, a better one out
   errata judge    \\[NAME=VALUE ...]    answers compared or rated: is it better?
-  errata report   RUN...              tables and plots again, from stored runs; several are compared
+  errata report   RUN...              tables and plots again; several are compared; --against the published numbers
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
   errata export   RUN                 a folder for others: merged model, training set, their cards; or to the hub
   errata chat     MODEL               talk with a model, a run's student or an export in the terminal
