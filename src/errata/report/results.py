@@ -17,16 +17,26 @@ from errata.run_folder import decode_lines, read_stage
 ALL = "all"
 
 
+def manifest(run: Path) -> dict[str, Any]:
+    """What run.json says: version, command, resolved settings.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+    """
+    file = run / "run.json"
+    if not file.is_file():
+        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
+    found: dict[str, Any] = json.loads(file.read_bytes())
+    return found
+
+
 def collect(run: Path) -> dict[str, Any]:
     """Accuracies (on the test split, or the one that `errata evaluate` was given), practice, training and cost so far.
 
     Raises:
         RunFolderError: the folder is no run folder.
     """
-    manifest = run / "run.json"
-    if not manifest.is_file():
-        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
-    described = json.loads(manifest.read_bytes())
+    described = manifest(run)
     split = described["config"].get("split", "test")
     iterations = sorted(
         (int(found.group(1)), path)

@@ -6,9 +6,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from errata.errors import RunFolderError
 from errata.records import Revision
-from errata.report.results import asked_for
+from errata.report.results import asked_for, manifest
 from errata.report.tables import TextTable, dollars, percent
 from errata.run_folder import decode_lines, read_stage
 
@@ -25,10 +24,7 @@ def collect_revisions(run: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: the folder is no run folder.
     """
-    manifest = run / "run.json"
-    if not manifest.is_file():
-        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
-    described = json.loads(manifest.read_bytes())
+    described = manifest(run)
     stages = {path.parent.relative_to(run).as_posix(): read_stage(path.parent) for path in sorted(run.rglob("stage.json"))}
     counts = {name: stage.counts for name, stage in stages.items() if stage is not None}
     asked = {name: asked_for([run / name]) for name in counts if "requests" in counts[name]}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import RunFolderError
+from errata.report.results import manifest
 from errata.report.tables import TextTable, dollars, percent
 from errata.run_folder import read_stage
 
@@ -22,13 +23,13 @@ def collect_verdicts(run: Path) -> dict[str, Any]:
     stage = read_stage(run / "judge")
     if stage is None or not stage.finished:
         raise RunFolderError(f"{run} holds no finished judging (judge/summary.jsonl); the same command goes on with it")
-    manifest = json.loads((run / "run.json").read_bytes())
+    described = manifest(run)
     asked = read_stage(run / "instruct")
     stages = {str(path.parent.relative_to(run)): read_stage(path.parent) for path in sorted(run.glob("**/stage.json"))}
     return {
         "run": run.name,
-        "version": manifest["version"],
-        "config": manifest["config"],
+        "version": described["version"],
+        "config": described["config"],
         "counts": stage.counts,
         "summary": json.loads((run / "judge" / "summary.jsonl").read_bytes()),
         "asked": asked.counts if asked is not None else {},
