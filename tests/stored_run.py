@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from errata.jsonl import encode_lines
 from errata.records import Attempt, Example, Question, Rejection, StageRecord
-from errata.run_folder import encode_lines
 from errata.weights import Weights
 
 SYSTEM = "Answer in figures."

@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from errata.config import config_folder
+from errata.errors import ConfigError
+from errata.explain import explain
+from errata.places import no_hub_id
+from errata.setup import check
+from errata.strategy.base import load_prompts
+from errata.strategy.le import LE
+from errata.version import __version__
+from tests.stored_run import attempts
 from tests.test_loop import errata
 
 
@@ -97,12 +107,14 @@ def test_tab_completion(line, offered):
     assert offered <= set(out.split())
 
 
-def test_a_sweep_goes_on_past_a_failing_cell(tmp_path, capsys, monkeypatch):
+def test_a_sweep_with_a_cell_that_cannot_be_shows_no_plan_at_all(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert errata("improve", "-m", "sample_size=5,0,7", "dry_run=true") == 2
     shown = capsys.readouterr()
-    assert shown.out.count("plan for") == 2
-    assert "sample_size is 0" in shown.err
+    assert "plan for" not in shown.out
+    assert "sample_size is 0: it must be at least 1 [cell 1 (sample_size=0)]" in shown.err
+    assert errata("improve", "-m", "sample_size=5,7", "dry_run=true") == 0
+    assert "2 cells" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["sizes={arithmetic: 7}", "sizes.arithmetic=7"])
@@ -110,3 +122,193 @@ def test_settings_whose_names_are_the_users_need_no_plus(given, capsys, tmp_path
     monkeypatch.chdir(tmp_path)
     assert errata("improve", "--cfg", "job", given) == 0
     assert "sizes:\n  arithmetic: 7" in capsys.readouterr().out
+
+
+def test_a_dry_run_prices_without_a_key_and_says_that_the_run_needs_one(tiny_model, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    words = ["improve", "model=hf", f"model.path={tiny_model}", "instructor=gpt_4_1_mini", f"output_dir={tmp_path}/out"]
+    assert errata(*words, "dry_run=true") == 0
+    said = capsys.readouterr()
+    assert "the run itself will end with: no API key" in said.err and "$" in said.out
+    assert errata(*words, "dry_run=true", "instructor.base_url=nowhere") == 2
+    assert "must start with http://" in capsys.readouterr().err
+    assert errata(*words) == 2
+    assert "no API key" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_plugin_that_is_not_there_names_its_extra():
+    told = [explain("improve", [], Exception(f"Could not find 'hydra/{one}'")) for one in ("sweeper/optuna", "sweeper/x")]
+    assert told == [
+        "hydra has no sweeper/optuna: it comes with an extra, pip install 'errata[optuna]'",
+        "hydra has no sweeper/x",
+    ]
+
+
+HEAVY = {
+    "torch", "transformers", "peft", "pytorch_lightning", "deepspeed", "faiss", "scipy", "datasets", "datasketch", "openai",
+    "aiohttp", "wandb", "matplotlib", "lm_eval",
+}  # fmt: skip
+LOADED = """
+import sys
+from errata.cli import main
+sys.argv = ["errata", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def stored(place):
+    """A run that has asked ten questions."""
+    run = place / "outputs" / "le-1"
+    attempts(run / "iteration_0/arithmetic/test", 5)
+    config = {"seed": 0, "model": {"kind": "errata.model.hf.HF", "path": "org/name"}, "dataset": {"arithmetic": {}}}
+    (run / "run.json").write_text(json.dumps({"version": __version__, "command": [], "config": config}))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "may"),
+    [
+        (["improve", "--help"], 0, ()),
+        (["improve", "nosuch=1"], 2, ()),
+        (["improve", "strategy=nosuch"], 2, ()),
+        (["improve", "sample_size=-1", "strategy=lec", "model=endpoint", "model.model=m"], 2, ()),
+        (["improve", "dry_run=true"], 0, ()),
+        (["chat", "--help"], 0, ()),
+        (["status", "RUN"], 0, ()),
+        (["diff", "RUN", "RUN"], 2, ()),
+        (["report", "RUN"], 0, ("scipy", "matplotlib")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_needs_no_model_loads_no_heavy_library(arguments, code, may, tmp_path):
+    run = stored(tmp_path)
+    words = [sys.executable, "-c", LOADED, *(str(run) if word == "RUN" else word for word in arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == code, done.stderr
+    loaded = set(done.stderr.rpartition("LOADED")[2].split())
+    assert "errata" in loaded
+    assert not loaded & HEAVY - set(may)
+
+
+def test_help_and_a_misspelt_name_do_not_even_load_what_checks_a_configuration(tmp_path):
+    for arguments in (["improve", "--help"], ["train", "sweeps=nosuch"]):
+        words = [sys.executable, "-c", LOADED.replace('.partition(".")[0]', ""), *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=False)
+        loaded = set(done.stderr.rpartition("LOADED")[2].split())
+        assert "errata.config" in loaded and not loaded & {"errata.setup", "errata.command", "numpy", "jinja2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "unsaid"),
+    [
+        (["improve", "experiments=nosuch"], "Those of errata improve are: demo, ", "alpaca_cot"),
+        (["revise", "experiments=reflection_dat"], "Did you mean reflection_data or", "lai_mistral"),
+        (["train", "experiments=lai_mistra"], "Did you mean errata improve experiments=lai_mistral", "demo"),
+        (["train", "sweeps=nosuch"], "Those of errata train are: alpha, models, peft, seeds", "strategy_model"),
+        (["train", "experiments=lai_mistral_le"], "is for another command: errata improve experiments=lai_mistral_le", "k"),
+        (["improve", "experiments=coachlm_coach"], "is for another command: errata train experiments=coachlm_coach", "key"),
+        (
+            ["evaluate", "-m", "experiments=lai_mistral_vanilla,llm2llm"],
+            "experiments=llm2llm is for another command",
+            "In '",
+        ),
+        (["judge", "sweeps=alpha"], "sweeps=alpha is for another command: errata train sweeps=alpha", "no option"),
+    ],
+)
+def test_experiments_and_sweeps_of_other_commands_are_told_apart(arguments, said, unsaid, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert errata(*arguments) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert unsaid not in shown.replace(said, "") or len(unsaid) < 4
+
+
+@pytest.mark.parametrize("command", ["report", "status", "diff", "reproduce", "why", "export"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("outputs/le-1/run.json", "run.json is a file: name the run that it is of, outputs/le-1"),
+        ("notes.txt", "notes.txt is a file: a folder is expected, outputs/NAME-HASH"),
+        ("nowhere", "nowhere is not there; expected outputs/NAME-HASH"),
+        (".", "is no run folder (it has no run.json)"),
+    ],
+)
+def test_what_is_no_stored_run_is_told_alike(command, given, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    stored(tmp_path)
+    Path("notes.txt").write_text("")
+    more = {"why": ["1"], "diff": ["outputs/le-1"]}.get(command, [])
+    assert errata(command, given, *more) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "bare", "why"),
+    [
+        ("org/name", False, ""),
+        ("org/Some-7B-v0.1-GGUF", False, ""),
+        ("gsm8k", True, ""),
+        ("gsm8k", False, "and no hub id (org/name) either"),
+        ("data/gsm8k", True, "data/ is a folder here"),
+        ("outputs/x/train/model", False, "no hub id"),
+        ("./model", True, "no hub id"),
+        ("../model", True, "no hub id"),
+        ("/model", True, "no hub id"),
+        ("~/model", True, "no hub id"),
+        ("org/name/", True, "no hub id"),
+        ("set/train.jsonl", True, "no hub id"),
+        ("train.parquet", True, "no hub id"),
+        ("", True, "no hub id"),
+    ],
+)
+def test_a_path_of_this_machine_is_told_from_a_hub_id(path, bare, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    found = no_hub_id(path, bare)
+    assert why in found and bool(found) == bool(why)
+
+
+def test_a_missing_local_path_is_one_error_before_any_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+
+    def never(*_):
+        raise AssertionError("the network was tried")
+
+    monkeypatch.setattr("socket.getaddrinfo", never)
+    words = ["improve", "dataset=gsm8k", "dataset.gsm8k.path=data/gsm8k", "model=hf", "model.path=outputs/x/train/model"]
+    assert errata(*words, "strategy=lec", "retrieval=bert", "retrieval.path=./bert") == 2
+    said = capsys.readouterr().err
+    for name, path in (("dataset.gsm8k", "data/gsm8k"), ("model", "outputs/x/train/model"), ("retrieval", "./bert")):
+        assert f"{name}.path is {path!r}: no such" in said
+    assert (
+        errata("revise", "corpus=[alpaca]", "corpus.alpaca.path=null", "corpus.alpaca.hub=data/a.json", "reviser=none") == 2
+    )
+    assert "corpus.alpaca.hub is 'data/a.json': that is no hub id (org/name)" in capsys.readouterr().err
+
+
+def test_a_name_of_smoke_runs_is_refused_but_for_a_smoke_run_once_more(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "model=recorded", "model.path=answers.jsonl", "dataset.arithmetic.test=2"]
+    Path("answers.jsonl").write_text("")
+    assert errata(*words, "name=smoke_x", "dry_run=true") == 2
+    assert "name is 'smoke_x': names in smoke_... are those of smoke=true" in capsys.readouterr().err
+    assert errata(*words, "name=smokers", "dry_run=true") == 0
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        setup = check("evaluate", compose("evaluate", overrides=words[1:]))
+    assert check("evaluate", setup.resolved | {"name": "smoke_evaluate"}).settings.name == "smoke_evaluate"
+
+
+def test_a_layout_that_nobody_describes_is_a_problem(tmp_path):
+    folder = tmp_path / "le" / "poem"
+    folder.mkdir(parents=True)
+    (folder / "user.txt").write_text("{question} {layout}")
+    with pytest.raises(ConfigError, match=r"layout 'poem' is described nowhere: write .*poem\.txt \(there are code, "):
+        load_prompts("le", "poems", "poem", str(tmp_path))
+    (folder / "user.txt").write_text("{question} {response} {n}")
+    said = LE(prompts_dir=str(tmp_path), structured=True).problems({"poems": "poem"})
+    assert said == ["strategy.structured: layout 'poem' has no JSON schema (code, multiple_choice, word_problem have one); "
+                    "set it to false"]  # fmt: skip

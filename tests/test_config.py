@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from errata.config import config_folder, register
 from errata.setup import build, check
+from errata.smoke.files import rating_run, revisions_of
 
 CONF = Path(__file__).parents[1] / "conf"
 PAIRS = ["corpus.file.path=pairs.json"]
@@ -30,7 +31,9 @@ NEEDS = {
     **{("training", name): ["policy=restart"] for name in ("adalora", "prompt", "p_tuning", "prefix")},
     **{("reviser", name): PAIRS for name in ("none", "reflection", "selective_reflection", "superfiltering")},
     ("reviser", "coach"): [*PAIRS, "reviser.folder=coach"],
-    **{("judge", name): JUDGED for name in ("pairwise", "pandalm", "rating", "rubric", "belle", "mmcu")},
+    ("reviser", "human"): [*PAIRS, "reviser.revisions=revisions_of_corpora.json"],
+    ("reviser", "rated"): [*PAIRS, "reviser.ratings=rated"],
+    **{("judge", name): JUDGED for name in ("pairwise", "pandalm", "rating", "rubric", "belle", "mmcu", "mt_bench")},
     ("judge", "recorded"): ["testset=[]", "judge.path=log.json"],
     ("dataset", "bbh"): ["dataset.bbh.shots=0"],
     **{("experiments", file.stem): ["tests.bbh.prompts_folder=coach"] for file in (CONF / "experiments").glob("lai*.yaml")},
@@ -74,6 +77,8 @@ def hydra_ready(tmp_path, monkeypatch):
         (tmp_path / "coach" / name).write_text("{}")
     (tmp_path / "coach" / "coach.json").write_text('{"trained_on": []}')
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    revisions_of(tmp_path, ["a"])
+    rating_run(tmp_path, ["a"])
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from errata.jsonl import decode_lines
 from errata.records import Attempt
-from errata.run_folder import decode_lines
 from tests.test_loop import errata
 
 QUESTIONS = [{"question": f"What is {n} + 1?", "answer": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(20)]
@@ -68,9 +68,11 @@ def test_stored_responses_are_graded_anew_without_a_model(place, capsys, monkeyp
     capsys.readouterr()
     (again,) = place.glob("outputs/again-*")
     assert errata("report", str(run), str(again)) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "table 1" in shown and "table 2" in shown  # graded under two protocols: not to be averaged or tested
+    assert errata("diff", str(run), str(again)) == 0
     shown = capsys.readouterr().out
-    assert "runs compared on the same questions" in shown
-    assert "-47.4" in shown
+    assert "-47.4" in shown and "different protocols" in shown
 
 
 @pytest.mark.parametrize(

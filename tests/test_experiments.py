@@ -16,21 +16,9 @@ from errata.setup import check
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = "prompts_folder=cot-prompts"
-# LLMs-as-Instructors, main table: MMLU, ARC, GSM8K, GSM-Plus, MBPP, HumanEval, BBH, average
-MAIN = {
-    "lai_mistral_vanilla": "57.3 / 73.9 / 43.2 / 32.5 / 38.0 / 28.6 / 44.3 / 45.4",
-    "lai_mistral_finetune": "59.8 / 74.5 / 58.0 / 43.6 / 31.5 / 22.6 / 50.4 / 48.6",
-    "lai_mistral_auggpt": "58.9 / 76.0 / 54.4 / 44.0 / 44.1 / 37.8 / 53.4 / 52.6",
-    "lai_mistral_le": "60.9 / 76.3 / 56.2 / 46.0 / 51.5 / 38.4 / 55.9 / 55.0",
-    "lai_mistral_lec": "61.5 / 77.2 / 54.0 / 46.0 / 47.0 / 43.3 / 56.8 / 55.1",
-    "lai_llama3_vanilla": "66.3 / 82.2 / 79.2 / 64.6 / 56.1 / 59.7 / 65.5 / 67.7",
-    "lai_llama3_finetune": "66.3 / 82.3 / 79.5 / 64.6 / 55.1 / 59.8 / 65.5 / 67.6",
-    "lai_llama3_auggpt": "66.5 / 83.0 / 77.8 / 64.1 / 56.1 / 56.7 / 65.3 / 67.1",
-    "lai_llama3_le": "66.1 / 82.5 / 81.2 / 65.9 / 56.5 / 60.4 / 65.8 / 68.3",
-    "lai_llama3_lec": "66.2 / 82.8 / 80.2 / 66.0 / 56.5 / 61.6 / 66.1 / 68.5",
-}
 STUDENTS = {"mistral": "mistralai/Mistral-7B-Instruct-v0.2", "llama3": "meta-llama/Meta-Llama-3-8B-Instruct"}
-TRAINED = [name for name in MAIN if not name.endswith("vanilla")] + ["lai_mistral_le_lec", "lai"]
+STRATEGIES = ("finetune", "auggpt", "le", "lec")
+TRAINED = [f"lai_{student}_{strategy}" for student in STUDENTS for strategy in STRATEGIES] + ["lai_mistral_le_lec", "lai"]
 SETTINGS = {  # its code (facts 1.1 to 1.6); iterations from its page
     "protocol": "paper",
     "sample_size": 3000,
@@ -63,15 +51,27 @@ SETTINGS = {  # its code (facts 1.1 to 1.6); iterations from its page
     "training.gradient_checkpointing": True,
 }
 OWN = {name: {"iterations": 1} for name in ("lai_mistral_finetune", "lai_llama3_finetune")}
-SWEEPS = {  # an experiment that the sweep is meant for, and how many cells it has with it
-    "seeds": ("demo", 3),
-    "learning_rate": ("lai_mistral_le", 12),
-    "k": ("lai_mistral_lec", 4),
-    "sample_size": ("lai_mistral_le", 3),
-    "strategy_model": ("lai", 6),
-    "encoder": ("lai_mistral_lec", 2),
-    "policy": ("lai_mistral_le", 2),
-    "instructor": ("lai_mistral_le", 3),
+SWEEPS = {  # the command and the experiment that the sweep is meant for, and how many cells it has with it
+    "seeds": ("improve", "demo", 3),
+    "learning_rate": ("improve", "lai_mistral_le", 12),
+    "k": ("improve", "lai_mistral_lec", 4),
+    "sample_size": ("improve", "lai_mistral_le", 3),
+    "strategy_model": ("improve", "lai", 6),
+    "encoder": ("improve", "lai_mistral_lec", 2),
+    "policy": ("improve", "lai_mistral_le", 2),
+    "instructor": ("improve", "lai_mistral_le", 3),
+    "share": ("revise", "reflection_share", 9),
+    "random_share": ("revise", "reflection_share", 4),
+    "alpha": ("train", "coachlm_coach", 6),
+    "peft": ("train", None, 5),
+    "instruction_sets": ("revise", "alpaca_cot_data", 9),
+    "models": ("judge", "alpaca_cot_belle", 6),
+}
+SAMPLED = {"optuna"}  # their cells are chosen as they go: tests/test_optuna.py
+NEEDS = {
+    "alpha": ["revisions=pairs.jsonl"],
+    "peft": ["data=pairs.jsonl"],
+    "models": ["testset.belle_eval.path=items.json"],
 }
 
 
@@ -81,6 +81,8 @@ def hydra_ready(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     (tmp_path / "cot-prompts").mkdir()
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    (tmp_path / "items.json").write_text('[{"question": "a", "std_answer": "b", "class": "Math"}]')
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield
@@ -97,13 +99,17 @@ def plain(config, path):
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
-def grid(experiment, sweep):
+def grid(command, chosen):
     """The sweep's dimensions: each as the overrides of its values."""
-    chosen = [f"experiments={experiment}", f"sweeps={sweep}"]
-    hydra = compose("improve", overrides=chosen, return_hydra_config=True).hydra
+    hydra = compose(command, overrides=chosen, return_hydra_config=True).hydra
     assert hydra.mode.name == "MULTIRUN"
     parsed: list[Override] = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in hydra.sweeper.params.items()])
-    return [[f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()] for one in parsed]
+    return [
+        [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [f"{one.key_or_group}={one.value()}"]
+        for one in parsed
+    ]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -136,13 +142,6 @@ def test_vanilla_rows_measure_what_the_trained_ones_do(name):
     assert (setup.settings.split, setup.settings.protocol, setup.settings.name) == ("test", "paper", name)
 
 
-@pytest.mark.parametrize(("name", "row"), MAIN.items())
-def test_headers_and_docs_print_the_row_of_the_table(name, row):
-    assert f"{row}." in head_of("experiments", name)
-    (line,) = (line for line in (ROOT / "docs/experiments.md").read_text().split("\n") if line.startswith(f"| `{name}` |"))
-    assert f"| {row} |" in line
-
-
 def test_docs_list_every_experiment_and_sweep():
     text = (ROOT / "docs/experiments.md").read_text()
     for group in ("experiments", "sweeps"):
@@ -151,30 +150,38 @@ def test_docs_list_every_experiment_and_sweep():
 
 
 def test_every_sweep_is_in_the_table_of_this_file():
-    assert {file.stem for file in (ROOT / "sweeps").glob("*.yaml")} == SWEEPS.keys()
+    assert {file.stem for file in (ROOT / "sweeps").glob("*.yaml")} == SWEEPS.keys() | SAMPLED
 
 
 @pytest.mark.parametrize("sweep", [one if one == "k" else pytest.param(one, marks=pytest.mark.slow) for one in SWEEPS])
 def test_every_sweep_says_what_it_varies_and_has_so_many_cells(sweep):
-    experiment, cells = SWEEPS[sweep]
-    head = head_of("sweeps", sweep)
-    assert f"errata improve experiments={experiment} sweeps={sweep}" in head
+    command, experiment, cells = SWEEPS[sweep]
+    head, named = head_of("sweeps", sweep), [f"experiments={experiment}"] if experiment else []
+    assert " ".join([f"errata {command}", *named, f"sweeps={sweep}"]) in head
     assert f"{cells} cells" in head or sweep == "seeds"
-    dimensions = grid(experiment, sweep)
+    chosen = [*named, f"sweeps={sweep}"]
+    dimensions = grid(command, chosen)
     assert prod(map(len, dimensions)) == cells
-    examples = [f"tests.bbh.{EXAMPLES}"] if experiment.startswith("lai") else []
-    folders, chosen = set(), [f"experiments={experiment}", f"sweeps={sweep}", *examples]
+    chosen += NEEDS.get(sweep, []) + ([f"tests.bbh.{EXAMPLES}"] if experiment and experiment.startswith("lai") else [])
+    folders = set()
     longest = max(map(len, dimensions))
     for i in range(longest):  # every value of every dimension, not every pair of them
         cell = [values[min(i, len(values) - 1)] for values in dimensions]
-        folders.add(check("improve", compose("improve", overrides=[*chosen, *cell])).folder)
+        folders.add(check(command, compose(command, overrides=[*chosen, *cell])).folder)
     assert len(folders) == longest
 
 
 def test_the_sources_grid():
-    rates, sizes = grid("lai_mistral_le", "learning_rate")
+    rates, sizes = grid("improve", ["experiments=lai_mistral_le", "sweeps=learning_rate"])
     assert {float(value.partition("=")[2]) for value in rates} == {2e-6, 5e-6, 5e-7}
     assert [int(value.partition("=")[2]) for value in sizes] == [4 * accumulation for accumulation in (1, 4, 8, 32)]
+
+
+def test_what_is_drawn_at_random_is_as_much_as_the_shares_that_the_paper_draws():
+    (shares,) = grid("revise", ["experiments=reflection_share", "sweeps=share"])
+    _, sizes = grid("revise", ["experiments=reflection_share", "sweeps=random_share"])
+    counts = {int(float(value.partition("=")[2]) * 46325 + 1e-9) for value in shares}
+    assert {int(value.partition("=")[2]) for value in sizes} < counts
 
 
 def test_a_sweep_overrides_what_the_experiment_chose():

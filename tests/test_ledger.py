@@ -68,3 +68,18 @@ def test_what_is_no_ledger_is_refused(tmp_path):
         Ledger(tmp_path / "l.sqlite")
     with pytest.raises(InstructorError, match="there is no ledger"):
         Ledger(tmp_path / "absent.sqlite", must_exist=True)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["whole", "with a log beside it"])
+def test_a_ledger_that_cannot_be_written_is_read(tmp_path, monkeypatch, late):
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger(file)
+    call = Call("http://e", "m", (), {}, 0)
+    ledger.put(call, Stored("kept", "stop", 1, 1, 0.0, 0.1))
+    if not late:
+        ledger.close()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    reader = Ledger(file, must_exist=True)
+    assert reader.get(call).text == "kept"
+    with pytest.raises(InstructorError, match="readonly"):
+        reader.fail(call, "no")

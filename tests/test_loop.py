@@ -12,8 +12,8 @@ from errata.cli import main
 from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.improve import improve
+from errata.jsonl import decode_lines
 from errata.records import Example
-from errata.run_folder import decode_lines
 from errata.setup import check
 from tests.instructor.test_openai import KEY, Server
 from tests.scripted import Scripted

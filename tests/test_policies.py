@@ -13,9 +13,10 @@ from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.errors import DataError
 from errata.improve import Run, improve
+from errata.jsonl import decode_lines
 from errata.plan import show_plan
 from errata.records import Attempt, Example, Reply, Request
-from errata.run_folder import RunFolder, decode_lines
+from errata.run_folder import RunFolder
 from errata.setup import check
 from errata.splits import load_splits
 from errata.tracking.tracker import Tracker

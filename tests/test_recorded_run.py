@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from errata.cli import main
+from errata.jsonl import decode_lines
 from errata.records import Request
-from errata.run_folder import decode_lines
 
 SHARED = Path(os.environ.get("ERRATA_DATA", Path(__file__).parents[2] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(not (SHARED / "gsm8k" / "train.jsonl").is_file(), reason=f"no real data in {SHARED}")

@@ -14,8 +14,9 @@ from urllib.request import urlopen
 import pytest
 
 from errata.improve import Run
+from errata.jsonl import decode_lines
 from errata.records import Example, Pair, Revision
-from errata.run_folder import RunFolder, decode_lines
+from errata.run_folder import RunFolder
 from tests.instructor.test_openai import KEY, Server, completion
 from tests.reviser.misbehaving import reason_of
 from tests.test_loop import SMALL, errata
@@ -346,7 +347,7 @@ def test_a_changed_row_is_held_against_the_rows_that_stay(tmp_path):
     settings = SimpleNamespace(training=SimpleNamespace(max_length=64))
     setup = SimpleNamespace(reviser=One(), datasets={"toy": None}, settings=settings, model=None)
     with RunFolder(tmp_path / "run", {}) as folder:
-        loop = Loop(setup, folder, None, SimpleNamespace(log=lambda values: None), {})
+        loop = Loop(setup, folder, None, SimpleNamespace(stage=lambda stage: None), {})
         left = loop.revised(None, rows, "toy", 1, [replace(rows[0], id="0/toy/9")])
     assert held == [(["1/toy/1"], ["0/toy/9", "1/toy/0", "1/toy/2"])]
     assert [row.response for row in left] == ["It is 0.", "It is 1, to be sure.", "It is 2."]

@@ -1,11 +1,14 @@
+import fcntl
 import json
 import os
+import threading
 
 import pytest
 
 from errata.errors import RunFolderError
+from errata.jsonl import Journal
 from errata.records import Parsed
-from errata.run_folder import Journal, RunFolder, changed_fields, read_stage
+from errata.run_folder import RunFolder, changed_fields, read_stage
 from errata.version import __version__
 
 ONE, TWO = Parsed("one"), Parsed("two\u2028lines")
@@ -102,3 +105,14 @@ def test_stage_records_survive_a_round_trip(tmp_path):
     assert stored.finished
     assert stored.inputs == {"version": __version__, "x": 1}
     assert os.listdir(tmp_path / "run" / "s").count("stage.json") == 1  # noqa: PTH208
+
+
+def test_a_look_at_the_lock_does_not_stop_a_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        timer = threading.Timer(0.1, fcntl.flock, (look, fcntl.LOCK_UN))
+        timer.start()
+        with RunFolder(tmp_path / "run", {}):
+            pass
+        timer.join()

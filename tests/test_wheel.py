@@ -34,7 +34,7 @@ def test_it_holds_every_config_prompt_and_module(installed):
         names = {path.relative_to(ROOT / source) for path in (ROOT / source).rglob("*.yaml")}
         assert names
         assert names <= {path.relative_to(site / packed) for path in (site / packed).rglob("*.yaml")}
-    for pattern in ("*.py", "*.txt", "*.json", "*.jinja", "py.typed"):
+    for pattern in ("*.py", "*.txt", "*.json", "*.jsonl", "*.jinja", "*.css", "*.js", "py.typed"):
         names = {path.relative_to(ROOT / "src/errata") for path in (ROOT / "src/errata").rglob(pattern)}
         assert names <= {path.relative_to(site / "errata") for path in (site / "errata").rglob(pattern)}
 
@@ -45,7 +45,7 @@ def test_it_runs_from_another_folder(installed, tmp_path):
     command = [sys.executable, "-m", "errata.cli", "improve", "experiments=demo", "sweeps=seeds", "dry_run=true"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("plan for outputs/demo-") == 3
+    assert "plan for demo_seeds: 3 cells" in done.stdout
     where = "import errata; print(errata.__file__)"
     used = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert used.stdout.startswith(str(site))

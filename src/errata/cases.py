@@ -2,16 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from random import Random
 
-from errata.records import TOO_LONG, Attempt, Case
+from errata.digests import digest
+from errata.records import TOO_LONG, Attempt, Case, Request
 
 
-def divide(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attempt]]:
-    """Errors and successes; a question that could not be asked (its prompt too long) is neither."""
+def divide(attempts: Sequence[Attempt], leave_out: Collection[str] = ()) -> tuple[list[Attempt], list[Attempt]]:
+    """Errors, less those of the kinds that are left out, and successes.
+
+    A question that could not be asked (its prompt too long) is neither.
+    """
     asked = [attempt for attempt in attempts if attempt.kind != TOO_LONG]
-    return [a for a in asked if not a.correct], [a for a in asked if a.correct]
+    return [a for a in asked if not a.correct and a.kind not in leave_out], [a for a in asked if a.correct]
 
 
 def named(seeds: Sequence[Attempt], iteration: int) -> list[Case]:
@@ -25,11 +30,21 @@ def named(seeds: Sequence[Attempt], iteration: int) -> list[Case]:
     return cases
 
 
-def exactly(seeds: Sequence[Attempt], wanted: int, rng: Random) -> list[Attempt]:
-    """So many of them: drawn without replacement in their order, or all of them again and again."""
+def exactly(seeds: Sequence[Attempt], wanted: int | None, rng: Random) -> list[Attempt]:
+    """So many of them: drawn without replacement in their order, or all of them again and again; as they are for None."""
+    if wanted is None or not seeds:
+        return list(seeds)
     times, rest = divmod(wanted, len(seeds))
     drawn = sorted(rng.sample(range(len(seeds)), rest))
     return [*list(seeds) * times, *(seeds[place] for place in drawn)]
+
+
+def anew(requests: Sequence[Request], sent: Counter[str]) -> list[Request]:
+    """The requests as draws that nobody has had of the same messages; `sent` counts those, and these after them."""
+    words = [digest(list(request.messages)) for request in requests]
+    found = [replace(request, draw=request.draw + sent[word]) for request, word in zip(requests, words, strict=True)]
+    sent.update(words)
+    return found
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:

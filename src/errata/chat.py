@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError
-
 Message = Mapping[str, str]
 _MARK = "the response stands here"  # in the place of an assistant's words, where only what is around them counts
 _ROLES = ("system", "user", "assistant")
@@ -21,18 +19,32 @@ class ChatTemplateError(ValueError):
     """The tokenizer has no chat template, or one that cannot show what it is asked to."""
 
 
-def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None) -> list[int]:
-    """Token ids of one user turn and the opening of the assistant's, by the template; nothing is added or cut.
+def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None, history: Sequence[tuple[str, str]] = ()) -> list[int]:
+    """Token ids of a user turn and the opening of the assistant's, by the template; nothing is added or cut.
+
+    Several turns are as in training, where the template allows them there; templates that show earlier turns otherwise once
+    others follow (they drop thoughts) are rendered as they are.
 
     Args:
         tokenizer: of transformers.
         prompt: what the user says.
         system: the system prompt (None: the template's own, if it has one).
+        history: the turns before, (user, assistant) each.
 
     Raises:
         ChatTemplateError: the tokenizer has no chat template, or one that takes no system prompt.
     """
-    return _rendered_ids(tokenizer, _with_system([{"role": "user", "content": prompt}], system))
+    turns = [
+        {"role": role, "content": text} for turn in history for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    messages = [*turns, {"role": "user", "content": prompt}]
+    if history:
+        try:
+            ids, spans = conversation_ids(tokenizer, [*messages, {"role": "assistant", "content": "-"}], system)
+            return ids[: spans[-1][0]]
+        except ChatTemplateError:
+            pass
+    return _rendered_ids(tokenizer, _with_system(messages, system))
 
 
 def response_ids(tokenizer: Any, response: str) -> list[int]:
@@ -134,6 +146,8 @@ def _render(tokenizer: Any, messages: Sequence[Message], opening: bool = False) 
 
 
 def _applied(tokenizer: Any, messages: Sequence[Message], opening: bool, **settings: Any) -> Any:
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise ChatTemplateError(f"the tokenizer of {tokenizer.name_or_path} has no chat template")
     try:

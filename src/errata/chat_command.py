@@ -6,15 +6,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from errata.conversation import Conversation
 from errata.errors import ConfigError, ErrataError
 from errata.model.hf import HF
 from errata.model.smollm2_135m import SmolLM2
 from errata.terminal import log_to_terminal
 from errata.trained import RECORD, check_base, trained_models, weights_in
 from errata.weights import Weights
+
+if TYPE_CHECKING:
+    from errata.conversation import Conversation
 
 _EMBEDDED = "smollm2_135m"
 _HELP = (
@@ -56,6 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     if found := model.problems():
         raise ConfigError(found)
     model = model.on_one_device().load()
+    from errata.conversation import Conversation
+
     return talk(Conversation(model, given.temperature, given.max_new_tokens, model.system))
 
 
@@ -118,7 +122,7 @@ def _stored(place: Path) -> tuple[Weights, Sequence[str]]:
     return weights, record.get("stop_tokens", ())
 
 
-def talk(conversation: Conversation) -> int:
+def talk(conversation: "Conversation") -> int:
     """Questions in, answers out, until there are no more; 1 where a question out of a pipe could not be answered."""
     terminal, code = sys.stdin.isatty(), 0
     if terminal:
@@ -160,7 +164,7 @@ def _read(terminal: bool) -> str | None:
             return line.strip()
 
 
-def _do(conversation: Conversation, line: str) -> None:
+def _do(conversation: "Conversation", line: str) -> None:
     """Obey a command, or answer."""
     command, _, text = line.partition(" ")
     if command == "/clear":
@@ -177,7 +181,7 @@ def _do(conversation: Conversation, line: str) -> None:
         _answer(conversation, line)
 
 
-def _answer(conversation: Conversation, question: str) -> None:
+def _answer(conversation: "Conversation", question: str) -> None:
     def heard(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()

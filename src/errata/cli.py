@@ -4,14 +4,15 @@
 `export` and `chat` load a model.
 """
 
-import argparse
 import difflib
+import importlib
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +28,10 @@ _HELP = """\
   errata train    \\[NAME=VALUE ...]    a file of prompt/response pairs in, a model folder out
   errata revise   \\[NAME=VALUE ...]    instruction sets in, a better one out
   errata judge    \\[NAME=VALUE ...]    answers compared or rated: is it better?
-  errata report   RUN...              tables and plots again; several are compared; --against the published numbers
+  errata status   FOLDER              a sweep, a run or outputs: what is done, running or failed, and what it has cost
+  errata report   RUN|SWEEP...        tables, figures, report.html; several pooled and compared; --against paper
+  errata diff     RUN RUN             settings and results side by side
+  errata reproduce RUN                run it again from its folder, and say what differs
   errata why      RUN ROW             where a training row came from: error, request, reply, verdicts
   errata export   RUN                 a folder for others: merged model, training set, their cards; or to the hub
   errata chat     MODEL               talk with a model, a run's student or an export in the terminal
@@ -37,7 +41,9 @@ _HELP = """\
 Tab completion in bash: eval "$(errata -sc install=bash)"
 """
 _CONFIGURED = ("improve", "evaluate", "train", "revise", "judge")
-_COMMANDS = (*_CONFIGURED, "report", "why", "export", "chat", "ledger")
+_STORED = ("status", "report", "diff", "reproduce", "why", "export", "chat", "ledger")
+"""Each has its module, `errata.COMMAND_command`, with plain arguments and no config."""
+_COMMANDS = (*_CONFIGURED, *_STORED)
 
 
 def main() -> None:
@@ -65,20 +71,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0
     if command in _CONFIGURED:
         return _run_configured(command, arguments[1:])
-    if command in ("report", "why"):
-        return _read_stored(command, arguments[1:])
-    if command == "ledger":
-        from errata.ledger_command import run
-
-        return run(arguments[1:])
-    if command == "export":
-        from errata.export_command import run
-
-        return run(arguments[1:])
-    if command == "chat":
-        from errata.chat_command import run
-
-        return run(arguments[1:])
+    if command in _STORED:
+        code: int = importlib.import_module(f"errata.{command}_command").run(arguments[1:])
+        return code
     near = difflib.get_close_matches(command, _COMMANDS, 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise ErrataError(f"there is no command {command!r}.{hint} There are: {', '.join(_COMMANDS)}")
@@ -87,181 +82,104 @@ def _dispatch(arguments: Sequence[str]) -> int:
 def _run_configured(command: str, arguments: Sequence[str]) -> int:
     """Compose the config from the overrides and run the command on it."""
     import hydra
-    import yaml
-    from hydra.errors import HydraException
     from omegaconf import DictConfig
-    from omegaconf.errors import OmegaConfBaseException
 
+    from errata import grid
     from errata.config import config_folder, register
+    from errata.explain import several_of_one
 
+    if told := several_of_one(command, arguments):
+        raise ErrataError(told)
     register()
+    if any(word.startswith(("--config-dir", "-cd")) for word in arguments):
+        sys.path.insert(0, str(Path.cwd()))  # modules of the user's own lie beside the folder of their options
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come up to us instead of being printed with a trace
 
     failures: list[ErrataError] = []
     here = os.getpid()
 
-    def task(config: DictConfig) -> None:
-        from errata import command as commands
+    def task(config: DictConfig) -> float | None:
+        from errata.cell import run, run_cell
         from errata.setup import check
         from errata.terminal import log_to_terminal
 
+        def do(setup: Any) -> None:
+            from errata import command as commands  # heavy: not before everything is checked
+
+            getattr(commands, command)(setup)
+
         log_to_terminal()
+        place = grid.this_cell()
+        if place is not None and not config.dry_run:
+            return run_cell(place, lambda: check(command, config), do)
         try:
-            getattr(commands, command)(check(command, config))
-        except ErrataError as error:  # a sweep goes on with its other cells
+            run(check(command, config), do)
+        except ErrataError as error:  # the other cells show their plans too
             if os.getpid() != here:  # submitit, joblib: the launcher carries it home
                 raise ErrataError(str(error)) from None
             failures.append(error)
+        return None
 
-    sys.argv = [f"errata {command}", *map(_opened, arguments)]
+    sys.argv = [f"errata {command}", *_in_order(arguments)]
+    grid.prepared.clear()
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ErrataError(_explain(command, error)) from error
-    except ValueError as error:
-        if "Config group override" not in str(error):
-            raise
-        raise ErrataError(f"a group needs an option, not null (given: {' '.join(arguments)})") from error
-    except yaml.YAMLError as error:
-        raise ErrataError(f"a config file is not YAML: {' '.join(str(error).split())}") from error
-    if len(failures) > 1:
-        raise ErrataError("\n".join([f"{len(failures)} cells of the sweep failed:", *map(str, failures)]))
+    except grid.Refused as refused:
+        if refused.__cause__ is not None:
+            _raise_told(command, arguments, refused.__cause__)
+        return 0
+    except Exception as error:  # noqa: BLE001 - all are raised again
+        if grid.prepared:
+            grid.raise_failed(error)
+        _raise_told(command, arguments, error)
     if failures:
-        raise failures[0]
+        raise failures[0] if len(failures) == 1 else ErrataError("\n".join([f"{len(failures)} cells:", *map(str, failures)]))
+    if grid.prepared:
+        grid.raise_failed()
+        _report_sweep(grid.prepared[0])
     return 0
+
+
+def _report_sweep(folder: Path) -> None:
+    """The table of all cells, which have each said nothing but their log lines."""
+    from errata.report.beside import Beside
+    from errata.report.chosen import choose
+    from errata.report.several import report_several
+
+    try:
+        report_several(choose([folder]), Beside())
+    except ErrataError as error:  # the cells are done, whatever their table lacks
+        _print_error(f"the cells are finished, and have no common table: {error}")
+
+
+def _raise_told(command: str, arguments: Sequence[str], error: BaseException) -> NoReturn:
+    """Raise an error of composing as one message where it is the user's to mend, else as it is."""
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from errata.explain import explain
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        raise ErrataError(explain(command, arguments, error)) from error
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        raise ErrataError(f"a group needs an option, not null (given: {' '.join(arguments)})") from error
+    if isinstance(error, yaml.YAMLError):
+        raise ErrataError(f"a config file is not YAML: {' '.join(str(error).split())}") from error
+    raise error
 
 
 _OPEN = re.compile(r"(?:\w+\.)*(?:sizes|counts|shares|headers|headers_env|extra_body)(?:\.[^=]+)?=")
 
 
+def _in_order(arguments: Sequence[str]) -> list[str]:
+    """The words as Hydra wants them: `-m` in front, wherever it was given."""
+    return sorted(map(_opened, arguments), key=lambda word: word not in ("-m", "--multirun"))
+
+
 def _opened(argument: str) -> str:
     """`sizes={mmlu: 9}` and `sizes.mmlu=9` as Hydra wants them for settings whose names are the user's: `++sizes...`."""
     return f"++{argument}" if _OPEN.match(argument) else argument
-
-
-def _read_stored(command: str, arguments: Sequence[str]) -> int:
-    """`report` and `why`: plain arguments, no config."""
-    parser = argparse.ArgumentParser(prog=f"errata {command}")
-    if command == "report":
-        parser.description = (
-            "Print a run's tables again and write results.json, report.md and accuracy.png anew. Several runs are also "
-            "compared on the same questions (exact McNemar, paired bootstrap), and runs that differ in their seed pooled. "
-            "--against sets each beside what a paper has printed."
-        )
-        parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
-        parser.add_argument(
-            "--against", action="append", default=[], metavar="TABLE/ROW",
-            help="set the run beside a published row (again for more); `list` names them all",
-        )  # fmt: skip
-    else:
-        parser.description = "Show where a training row came from."
-        parser.add_argument("run", type=Path, metavar="RUN", help="run folder, outputs/NAME-HASH")
-        parser.add_argument("row", metavar="ROW", help="row id, or its line number in the iteration's train.jsonl")
-        parser.add_argument("--iteration", type=int, default=None, help="for a line number: the iteration (the last)")
-    parsed = parser.parse_args(arguments)
-    if command == "report":
-        from errata.report.published import row
-        from errata.report.write import compare, list_published, report
-
-        published = [row(name) for name in parsed.against if name != "list"]
-        if "list" in parsed.against:
-            list_published()
-        elif not parsed.runs:
-            parser.error("the following arguments are required: RUN")
-        for run in parsed.runs:
-            report(run, published)
-        if len(parsed.runs) > 1:
-            compare(parsed.runs)
-    else:
-        from errata.report.lineage import why
-
-        why(parsed.run, parsed.row, parsed.iteration)
-    return 0
-
-
-def _explain(command: str, error: Exception) -> str:
-    """Hydra's message for a bad override, without the parts that do not help, and with the names that would do."""
-    message = str(error).partition("Config search path")[0].strip()
-    if "merging override" in message and error.__cause__:
-        name = message.removeprefix("Error merging override ")
-        return f"{name}: {_strange_key(command, name, str(error.__cause__).splitlines()[0])}"
-    if option := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", message):
-        from errata.config import config_folder
-
-        group, given = option.groups()
-        listed = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
-        near = difflib.get_close_matches(given, listed, 3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        return f"there is no {group} {given!r}.{hint} There are: {', '.join(listed)}"
-    unknown = re.search(r"Could not override '([^']+)'", message)
-    if not unknown:
-        given = f" (given: {' '.join(sys.argv[1:])})" if "at input" in message else ""
-        return re.sub(r"\n\s*\n+", "\n", message) + given
-    name = unknown.group(1)
-    if "Could not override" in message and "No match in the defaults list" in message:
-        return _meant_for_another(command) or message.splitlines()[0]
-    places = _names_beside(command, name)
-    if not places and "." in name:  # the group itself is misspelt
-        name = name.partition(".")[0]
-        places = _names_beside(command, name)
-    parent, _, last = name.rpartition(".")
-    cause = str(error.__cause__).splitlines()[0] if error.__cause__ else ""
-    if last in places:  # the name is right, the value is not
-        return f"{name}: {_strange_key(command, name, cause) if cause else message.splitlines()[-1]}"
-    near = difflib.get_close_matches(last, places, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    where = f"{parent} has" if parent else "there are"
-    return f"there is no option {name!r}.{hint} {where[0].upper()}{where[1:]}: {', '.join(places)}"
-
-
-def _strange_key(command: str, name: str, cause: str) -> str:
-    """What to say of a key that a setting does not have: it is misspelt, or an option of a group that was not chosen."""
-    from errata.config import config_folder
-
-    found = re.fullmatch(r"Key '([^']+)' is not in struct", cause)
-    if not found:
-        return cause
-    group, key = name.partition(".")[0].partition("=")[0], found.group(1)
-    if (config_folder() / group / f"{key}.yaml").is_file():
-        return f"{key} is not chosen: {group}=[{key}]"
-    places = _names_beside(command, f"{name.partition('=')[0]}.{key}")
-    near = difflib.get_close_matches(key, places, 1)
-    return f"there is no {key!r}." + (f" Did you mean {near[0]}?" if near else "") + f" There are: {', '.join(places)}"
-
-
-def _meant_for_another(command: str) -> str | None:
-    """What to say of an experiment that belongs to another command, as its header names it."""
-    from errata.config import config_folder
-
-    for word in sys.argv[1:]:
-        name = word.removeprefix("experiments=")
-        file = config_folder() / "experiments" / f"{name}.yaml"
-        found = re.search(r"# Command: errata (\w+) ", file.read_text()) if name != word and file.is_file() else None
-        if found and found.group(1) != command:
-            return f"experiments={name} is for another command: errata {found.group(1)} experiments={name}"
-    return None
-
-
-def _names_beside(command: str, name: str) -> list[str]:
-    """The options beside `name`: with the groups as they were chosen, or by default where that cannot be composed."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    from errata.config import config_folder
-
-    groups = [word for word in sys.argv[1:] if re.fullmatch(r"[\w/]+=[\w\[\],]+", word) and not word.startswith(name)]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        for chosen in (groups, []):
-            try:
-                config = compose(command, overrides=chosen)
-                parent = OmegaConf.select(config, name.rpartition(".")[0]) if "." in name else config
-                return [str(key) for key in parent if key != "_target_"] if parent is not None else []
-            except HydraException:
-                continue
-    return []
 
 
 def _complete(arguments: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from errata.checks.values import rows_file
 from errata.data_plan import show_judging_plan, show_revision_plan
 from errata.errors import DataError
 from errata.improve import attempt_inputs
@@ -18,7 +19,7 @@ from errata.report.write import report
 from errata.revise import revise as run_reviser
 from errata.reviser.expert import write_coach_data
 from errata.run_folder import RunFolder
-from errata.setup import Setup, result_changing, rows_file
+from errata.setup import Setup, result_changing
 from errata.stage.evaluate import evaluate as answer_and_grade
 from errata.stage.train import job_settings, prepare, preview
 from errata.stage.train import train as fine_tune
@@ -47,13 +48,16 @@ def evaluate(setup: Setup) -> None:
         show_plan(setup)
         return
     students = {name: _students(setup, name) for name in setup.datasets}
-    with RunFolder(setup.folder, setup.plain) as folder, Tracker(settings.tracking, folder.path, setup.plain) as tracker:
+    with (
+        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
+        Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker,
+    ):
         for name, dataset in setup.datasets.items():
             for iteration, student in students[name].items():
                 inputs = attempt_inputs(student, dataset, questions[name])
                 stage = folder.stage(f"iteration_{iteration}/{name}/{settings.split}", **inputs)
-                attempts = answer_and_grade(stage, student, dataset, questions[name])
-                tracker.summarise({f"{settings.split}/{name}": sum(a.value for a in attempts) / len(attempts)})
+                answer_and_grade(stage, student, dataset, questions[name], setup.evaluations if student.trains else None)
+                tracker.stage(stage)
     report(setup.folder)
 
 
@@ -105,7 +109,10 @@ def train(setup: Setup) -> None:
                 prepare(Path(place), setup.model, rows, job)
                 preview(Path(place), settings.preview)
         return
-    with RunFolder(setup.folder, setup.plain) as folder, Tracker(settings.tracking, folder.path, setup.plain) as tracker:
+    with (
+        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
+        Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker,
+    ):
         rows = _rows(settings, folder.path)
         stage = folder.stage(
             "train",
@@ -121,9 +128,10 @@ def train(setup: Setup) -> None:
             return
 
         def heard(line: dict[str, Any]) -> None:
-            tracker.log({f"train/{name}": value for name, value in line.items()})
+            tracker.update(stage, line)
 
         fine_tune(stage, setup.model, rows, job, heard)
+        tracker.stage(stage)
         if settings.revisions is not None:  # what it was trained on goes with a coach: it will not revise that
             shutil.copyfile(folder.path / COACH, stage.folder / "model" / COACH)
     report(setup.folder)

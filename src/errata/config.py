@@ -50,8 +50,9 @@ class Training:
         strategy: `one` device; `ddp`; `zero1`, `zero2`, `zero3`, and `_offload` of the last two (DeepSpeed); `fsdp`;
             `auto`: one, and on several devices zero2 for all weights and ddp for an adapter.
         devices: how many on this machine (null: those of model.device; under torchrun or srun as many as were started).
-        launch: words before `python -m errata.training FOLDER`: [torchrun, --nproc-per-node=4] or [srun, --nodes=2, ...].
-        dev_share: share of the rows held out to measure the loss on; `dev_every_steps` updates apart (null: each epoch).
+        launch: words before `python -m errata.training FOLDER`: `[torchrun,"--nproc-per-node=4"]` or `[srun,"--nodes=2"]`.
+        dev_share: share of the rows held out to measure the loss on.
+        dev_every_steps: updates between two measurements (null: each epoch).
         patience: end after so many measurements without a better one (null: never).
         keep: the `last` weights or the `best` by dev loss.
         checkpoint_every_steps, keep_checkpoints: updates between checkpoints, and how many are kept.
@@ -254,14 +255,17 @@ class Common:
 
     Attributes:
         name: first part of the run folder's name.
+        seed: of everything that is drawn.
         output_dir: where the run folders are made.
         dry_run: print the plan and stop.
+        smoke: small real parts in the place of the large ones; see `errata.smoke.shrink`.
     """
 
     name: str = neutral(MISSING)
     seed: int = 0
     output_dir: str = neutral("outputs")
     dry_run: bool = neutral(False)
+    smoke: bool = neutral(False)
     model: Any = None
     tracking: Tracking = field(default_factory=Tracking, metadata={"neutral": True})
     experiments: Any = neutral(None)
@@ -322,9 +326,10 @@ class ImproveConfig(Paying):
 
 @dataclass
 class EvaluateConfig(Common):
-    """`errata evaluate`: a model on the `split` of each dataset.
+    """`errata evaluate`: a model on a split of each dataset.
 
     Attributes:
+        split: train, dev or test.
         protocol: `corrected`, or `paper`: prompts and grading as in the source, for its tables.
         regrade: a run folder whose stored responses are graded anew, by these datasets and this protocol; no model is used.
     """
@@ -390,7 +395,7 @@ class JudgeConfig(Paying):
 
     Attributes:
         testset: the test sets (`testset=[vicuna80,koala180]`).
-        answers: what is judged: a file of answers, or a run of `errata revise`; null: the model's own answers.
+        answers: what is judged: a file of answers, a run of `errata revise`, or `reference`; null: the model's own answers.
         against: what the answers are compared with: another file, or `reference`.
         judge: how they are judged.
         max_new_tokens: longest answer of the model.
@@ -414,8 +419,10 @@ SCHEMAS: dict[str, type] = {
 
 def register() -> None:
     """Put the schemas where the primary configs' defaults lists find them."""
+    store = ConfigStore.instance()
     for command, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{command}_schema", node=schema)
+        store.store(name=f"{command}_schema", node=schema)
+    vars(store)["__deepcopy__"] = lambda memo: store  # Hydra copies it for every group that it looks into, and never writes
 
 
 def config_folder() -> Path:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from errata.chat import ChatTemplateError, check_template, conversation_ids, end_token_id
+from errata import chat
+from errata.chat import ChatTemplateError, check_template, end_token_id
 from errata.errors import ErrataError
 from errata.model.decoding import context_of
 from errata.model.hf import HF
@@ -130,16 +131,9 @@ class Conversation:
 
 
 def prompt_ids(tokenizer: Any, turns: list[dict[str, str]], system: str | None) -> list[int]:
-    """Ids of a conversation and the opening of the answer: as in training, where the template allows several turns there.
-
-    Those that show earlier turns otherwise once others follow (they drop thoughts) are rendered anew each time.
-    """
-    try:
-        ids, spans = conversation_ids(tokenizer, [*turns, {"role": "assistant", "content": "-"}], system)
-        return ids[: spans[-1][0]]
-    except ChatTemplateError:
-        given = turns if system is None else [{"role": "system", "content": system}, *turns]
-        return list(tokenizer.apply_chat_template(given, add_generation_prompt=True, tokenize=True, return_dict=False))
+    """Ids of a conversation and the opening of the answer."""
+    said = [turn["content"] for turn in turns]
+    return chat.prompt_ids(tokenizer, said[-1], system, list(zip(said[:-1:2], said[1::2], strict=True)))
 
 
 def _streamer(tokenizer: Any, heard: Callable[[str], None]) -> Any:

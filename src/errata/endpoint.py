@@ -3,18 +3,23 @@
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-import openai
+if TYPE_CHECKING:
+    import openai
 
 _NEUTRAL = {"neutral": True}
+_SECRET = re.compile(
+    r"(?i)(api|access|auth\w*|private)[_-]?(key|token)|passw(or)?d|secret|authorization|credential|bearer|(^|\.)(auth|key|token)(\.|$)"
+)
+_SECRET_VALUE = re.compile(r"(?i)(bearer\s|(sk|hf|gh[pousr]|xox[abp])[-_]\w{8})")
+"""How keys begin that are known by it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -27,7 +32,8 @@ class Endpoint:
         base_url: the endpoint, up to and including `/v1`.
         api_key_env: the environment variable that holds the key (the key itself never stands in a config).
         api_key_file: a file that holds it, instead.
-        headers: further headers of every request; `headers_env` names the environment variables of secret ones.
+        headers: further headers of every request.
+        headers_env: those whose values are secret: the names of the environment variables that hold them.
         timeout_s: seconds for one attempt.
         max_retries: further attempts after 429, 5xx, a timeout or a broken connection, with growing pauses, or as
             long as Retry-After says (a longer one than the client's bound of two minutes ends the call).
@@ -61,11 +67,8 @@ class Endpoint:
             found.append(f"{group}.api_key_env must be the NAME of an environment variable, not a key")
         elif self.api_key_file and not Path(self.api_key_file).expanduser().is_file():
             found.append(f"{group}.api_key_file is {self.api_key_file!r}: no such file; it must hold the key alone")
-        elif not self.key and address.hostname not in LOOPBACK:
-            found.append(
-                f"no API key: the environment variable {self.api_key_env} is not set. Export it, name another with "
-                f"{group}.api_key_env=NAME, or a file that holds it with {group}.api_key_file=FILE"
-            )
+        elif missing := self.key_problem(group):
+            found.append(missing)
         found += [
             f"{group}.headers.{name} looks like a secret: name its environment variable, {group}.headers_env.{name}=NAME"
             for name in self.headers
@@ -86,16 +89,36 @@ class Endpoint:
             if value < least
         ]
 
+    def body_problems(self, group: str, body: Mapping[str, Any]) -> list[str]:
+        """Fields of `extra_body` that look like secrets: it goes into the ledger and the run folder as it is."""
+        return [
+            f"{group}.extra_body.{name} looks like a secret, and is stored with the run: send it as a header, "
+            f"{group}.headers_env.{name.rpartition('.')[2]}=VARIABLE"
+            for name, value in _leaves(body)
+            if _SECRET.search(name) or _SECRET_VALUE.match(str(value))
+        ]
+
+    def key_problem(self, group: str) -> str:
+        """That there is no key, where one is needed, or one that cannot be sent; empty otherwise."""
+        if self.key and not (self.key.isascii() and self.key.isprintable()):
+            return f"the API key ({group}.api_key_env or {group}.api_key_file) holds a line break or a letter no key has"
+        if self.key or urlsplit(self.base_url).hostname in LOOPBACK:
+            return ""
+        return (
+            f"no API key: the environment variable {self.api_key_env} is not set. Export it, name another with "
+            f"{group}.api_key_env=NAME, or a file that holds it with {group}.api_key_file=FILE"
+        )
+
     @property
     def key(self) -> str | None:
         """The key, out of its file or the environment."""
         if self.api_key_file:
             path = Path(self.api_key_file).expanduser()
             return path.read_text().strip() if path.is_file() else None
-        return os.environ.get(self.api_key_env) if self.api_key_env else None
+        return os.environ.get(self.api_key_env, "").strip() or None if self.api_key_env else None
 
     @property
-    def client(self) -> openai.AsyncOpenAI:
+    def client(self) -> "openai.AsyncOpenAI":
         """The open client, while `connected`."""
         client: openai.AsyncOpenAI = self._client
         return client
@@ -103,6 +126,9 @@ class Endpoint:
     @asynccontextmanager
     async def connected(self, base_url: str, retries: int | None = None) -> AsyncIterator[None]:
         """Hold a client open that tries again `retries` times by itself (None: `max_retries`)."""
+        import aiohttp
+        import openai
+
         address = urlsplit(base_url)
         through_proxy = address.hostname not in LOOPBACK  # a proxy cannot reach a server on this machine
         if through_proxy and not proxy_bypass(address.hostname or ""):
@@ -145,3 +171,12 @@ class Endpoint:
         for secret in (self.key, *(os.environ.get(variable) for variable in self.headers_env.values())):
             text = text.replace(secret, "***") if secret else text
         return text[:300]
+
+
+def _leaves(part: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested fields, each under its dotted name."""
+    pairs = part.items() if isinstance(part, Mapping) else enumerate(part) if isinstance(part, list | tuple) else ()
+    for name, value in pairs:
+        yield from _leaves(value, f"{above}{name}.")
+    if above and not pairs:
+        yield above[:-1], part

@@ -39,3 +39,7 @@ class TrainingError(ErrataError):
 
 class ModelError(ErrataError):
     """The student cannot answer at all (server down, key refused, a worker lost); what was answered is kept."""
+
+
+class SweepError(ErrataError):
+    """Cells of a sweep that did not come to their end; the others are finished and stay so."""

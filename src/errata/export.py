@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import ConfigError, ErrataError
+from errata.jsonl import decode_lines, encode_lines, write_atomically
 from errata.records import Example
 from errata.report.cards import Facts, dataset_card, model_card
 from errata.report.origin import Origin, origin
 from errata.report.results import best_by_dev, collect
-from errata.run_folder import decode_lines, encode_lines, write_atomically
 from errata.trained import COACH, RECORD, Trained, check_base, trained_models
 from errata.version import __version__
 from errata.weights import Weights, apply_adapter, load_network, load_tokenizer

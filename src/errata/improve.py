@@ -13,20 +13,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from errata.cases import divide, exactly, named
+from errata.cases import anew, divide, exactly, named
 from errata.dataset.base import Dataset, Examiner
+from errata.digests import digest
 from errata.errors import DataError
 from errata.gate.base import Context
 from errata.gate.consensus import Consensus, as_question
 from errata.gate.leak import Leak
 from errata.gate.length import Length
+from errata.jsonl import encode_lines
 from errata.ledger import Ledger
 from errata.model.base import Model
-from errata.records import Attempt, Case, Example, Pair, Question, Request, Revision
+from errata.records import Attempt, Case, Example, Pair, Question, Revision
 from errata.revise import StageDesk, as_pair, tally
 from errata.reviser.base import DROPPED, KEPT, REVISED
 from errata.reviser.none import Unrevised
-from errata.run_folder import RunFolder, Stage, digest, encode_lines, read_stage
+from errata.run_folder import RunFolder, read_stage
 from errata.setup import Setup, result_changing
 from errata.splits import load_splits
 from errata.stage.agree import agree
@@ -54,8 +56,11 @@ def improve(setup: Setup) -> Path:
     if instructor is not None and not _all_replies_received(setup):
         instructor.probe()
     must_exist = instructor is not None and not instructor.sends
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=must_exist) as ledger:
-        with Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker:
+    with (
+        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
+        Ledger(setup.ledger, must_exist=must_exist) as ledger,
+    ):
+        with Tracker(setup.settings.tracking, folder.path, setup.plain, setup.command) as tracker:
             run = Run(setup, folder, ledger, tracker, splits)
             run.loop(setup.model)
             folder.drop_unvisited()
@@ -116,10 +121,11 @@ class Run:
             for split in self.setup.settings.errors.splits
             for attempt in self.attempts(student, name, split, iteration)
         ]
-        wrong, successes = divide(attempts)
-        errors = [error for error in wrong if error.kind not in self.setup.settings.errors.leave_out]
+        leave_out = self.setup.settings.errors.leave_out
+        errors, successes = divide(attempts, leave_out)
         if not errors:
-            why = "errors are of kinds that errors.leave_out names" if wrong else "answers are right: no error to learn from"
+            some = any(attempt.kind in leave_out for attempt in attempts)
+            why = "errors are of kinds that errors.leave_out names" if some else "answers are right: no error to learn from"
             log.info("iteration %d: all %s %s", iteration, name, why)
             return []
         strategy = _present(self.setup.strategy)
@@ -127,8 +133,7 @@ class Run:
             rows = strategy.rows(errors, self.splits[name]["train"], dataset, iteration)
             return self.revised(student, self.verified(rows, name, iteration, [], _digest(rows)), name, iteration, [])
         cases = self.cases(strategy, errors, successes, place, iteration)
-        requests = [self.anew(strategy.request(case, dataset.layout)) for case in cases]
-        self.sent.update(_messages(request) for request in requests)
+        requests = anew([strategy.request(case, dataset.layout) for case in cases], self.sent)
         instructor = _present(self.setup.instructor)
         stage = self.folder.stage(
             f"{place}/instruct",
@@ -136,17 +141,13 @@ class Run:
             instructor=result_changing(instructor),
         )
         replies = instruct(stage, requests, instructor, self.ledger, self.setup.purse(stage.name))
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
 
         stage = self.folder.stage(f"{place}/parse", replies=stage.outputs["replies"])
         parsed, _ = parse(stage, replies, dataset, iteration)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         rows = self.verified(parsed, name, iteration, earlier, stage.outputs["examples"])
         return self.revised(student, rows, name, iteration, earlier)
-
-    def anew(self, request: Request) -> Request:
-        """The request as a draw that no former iteration has had."""
-        return replace(request, draw=request.draw + self.sent[_messages(request)])
 
     def cases(
         self, strategy: Strategy, errors: list[Attempt], successes: list[Attempt], place: str, iteration: int
@@ -154,11 +155,9 @@ class Run:
         """What is asked about: the strategy's seeds, each with its number of problems, beside its neighbours."""
         settings, name = self.setup.settings, place.rpartition("/")[2]
         rng = Random(f"{settings.seed}/{iteration}/{name}")
-        seeds = strategy.seeds(errors, successes, rng)
+        seeds = exactly(strategy.seeds(errors, successes, rng), settings.equalise.requests, rng)
         if not seeds:
             raise DataError(f"{place}: strategy={strategy.name} works from right answers, and the student has none")
-        if settings.equalise.requests is not None:
-            seeds = exactly(seeds, settings.equalise.requests, rng)
         each = self.setup.allocation.each(self.setup.size(name), len(seeds), self.each.get(name))
         self.each.setdefault(name, each)
         cases = self.allocated(named(seeds, iteration), [*errors, *successes], each, place, iteration)
@@ -175,7 +174,7 @@ class Run:
         inputs |= self._encoder([allocation])
         stage = self.folder.stage(f"{place}/allocate", allocation=result_changing(allocation), **inputs)
         found = allocate(stage, cases, asked, each, allocation, self._embed, settings.seed)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return found
 
     def revised(
@@ -186,12 +185,9 @@ class Run:
         if isinstance(reviser, Unrevised) or not rows:
             return rows
 
-        def heard(place: str, counts: dict[str, Any]) -> None:
-            log_counts(self.tracker, place.rpartition("/")[2], counts, iteration)
-
         limit = self.setup.settings.training.max_length
         scorer = student if reviser.scores else self.setup.model  # a coach goes on top of what it was trained on
-        desk = StageDesk(self.setup, self.folder, self.ledger, step, scorer, limit, heard)
+        desk = StageDesk(self.setup, self.folder, self.ledger, step, scorer, limit, self.tracker.stage)
         revisions = reviser.revise([as_pair(row) for row in rows], desk)
         changed = [
             as_row(row, revision.final, dataset)
@@ -214,7 +210,7 @@ class Run:
             revisions = [_fallen_back(one, *failed[one.id]) if one.id in failed else one for one in revisions]
             left = [passed.get(row.id, row) for row, one in zip(rows, revisions, strict=True) if one.status != DROPPED]
             stage.finish(tally(revisions), revisions=revisions, examples=left)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return stage.read("examples", Example)
 
     def verified(
@@ -244,19 +240,19 @@ class Run:
         )
         context = self.context(name, train, tests, earlier)
         kept, _ = verify(stage, parsed, gates, context)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         judged = consensus is not None and kept and not original
         return self.agreed(kept, consensus, name, f"iteration_{iteration}/{name}/{step}") if judged else kept
 
     def agreed(self, rows: list[Example], gate: Any, name: str, place: str) -> list[Example]:
         """The rows whose answers independent solutions agree with."""
-        dataset, iteration = self.setup.datasets[name], rows[0].iteration
+        dataset = self.setup.datasets[name]
         requests = [request for row in rows for request in gate.requests(row, dataset.layout)]
         solver = gate.instructor or _present(self.setup.instructor)
         inputs = {"requests": digest(encode_lines(requests)), "instructor": result_changing(solver)}
         stage = self.folder.stage(f"{place}solve", **inputs)
         replies = instruct(stage, requests, solver, self.ledger, self.setup.purse(stage.name))
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         stage = self.folder.stage(
             f"{place}agree",
             rows=_digest(rows),
@@ -265,7 +261,7 @@ class Run:
             dataset=result_changing(dataset),
         )
         kept, _ = agree(stage, rows, gate, replies, dataset)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return kept
 
     def contrasted(self, cases: list[Case], successes: list[Attempt], place: str, iteration: int) -> list[Case]:
@@ -279,7 +275,7 @@ class Run:
             encoder=retrieval.encoder.fingerprint,
         )
         beside = retrieve(stage, cases, successes, retrieval, self.setup.embeddings)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return beside
 
     def mixed(
@@ -312,7 +308,7 @@ class Run:
             seed=settings.seed,
         )
         examples = mix(stage, blends, settings.seed)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return examples
 
     def context(self, name: str, train: list[Question], tests: list[Question], earlier: list[Example]) -> Context:
@@ -350,24 +346,20 @@ class Run:
         )
 
         def heard(line: dict[str, Any]) -> None:
-            self.tracker.log({f"train/{name}": value for name, value in line.items()} | {"iteration": iteration})
+            self.tracker.update(stage, line)
 
         better = train(stage, student, examples, job_settings(settings.training, settings.seed), heard)
-        self._track(stage, iteration)
+        self.tracker.stage(stage)
         return better
 
     def test(self, student: Model, iteration: int) -> float:
         """Accuracy on the untouched test splits, for the report; the mean accuracy on dev, where it is measured."""
         for name in self.setup.tested:
-            attempts = self.attempts(student, name, "test", iteration)
-            accuracy = sum(attempt.value for attempt in attempts) / len(attempts)
-            self.tracker.log({f"test/{name}": accuracy, "iteration": iteration})
-            self.tracker.summarise({f"test/{name}": accuracy})
+            self.attempts(student, name, "test", iteration)
         if self.setup.settings.policy.patience is None:
             return 0.0
         dev = {name: self.attempts(student, name, "dev", iteration, after=True) for name in self.setup.datasets}
         scores = {name: sum(attempt.value for attempt in part) / len(part) for name, part in dev.items()}
-        self.tracker.log({f"dev/{name}": score for name, score in scores.items()} | {"iteration": iteration})
         return sum(scores.values()) / len(scores)
 
     def attempts(self, student: Model, name: str, split: str, iteration: int, after: bool = False) -> list[Attempt]:
@@ -379,8 +371,10 @@ class Run:
         place = f"iteration_{iteration}/{name}/{split}{'_after' if after else ''}"
         stage = self.folder.stage(place, **attempt_inputs(student, dataset, questions))
         start = student.fingerprint == self.setup.model.fingerprint
-        shared = Path(self.setup.settings.output_dir).expanduser() / "evaluations" if start and student.trains else None
-        return evaluate(stage, student, dataset, questions, shared)
+        shared = self.setup.evaluations if start and student.trains else None
+        attempts = evaluate(stage, student, dataset, questions, shared)
+        self.tracker.stage(stage)
+        return attempts
 
     def _encoder(self, parts: Iterable[Any]) -> dict[str, str]:
         """The encoder, as an input of a stage, where one of these parts needs vectors."""
@@ -390,20 +384,10 @@ class Run:
     def _embed(self, texts: Sequence[str]) -> Any:
         return _present(self.setup.retrieval).vectors(texts, self.setup.embeddings)
 
-    def _track(self, stage: Stage, iteration: int) -> None:
-        step = stage.name.rpartition("/")[2]
-        log_counts(self.tracker, step, stage.record.counts, iteration)
-
 
 def _fallen_back(revision: Revision, reason: str, detail: str, text: str) -> Revision:
     """The revision of a row that a gate then rejected: the row as it was, whole."""
     return replace(revision, final=revision.original, status=KEPT, reason=reason, detail=detail, rejected=text)
-
-
-def log_counts(tracker: Tracker, step: str, counts: dict[str, Any], iteration: int) -> None:
-    """Send a stage's totals to the tracker."""
-    flat = {key: value for key, value in counts.items() if not isinstance(value, dict)}
-    tracker.log({f"stage/{step}/{key}": value for key, value in flat.items()} | {"iteration": iteration})
 
 
 def as_row(row: Example, pair: Pair, dataset: Dataset) -> Example:
@@ -432,10 +416,6 @@ def _all_replies_received(setup: Setup) -> bool:
     numbers = range(1, setup.settings.iterations + 1)
     stages = [read_stage(setup.folder / f"iteration_{n}/{name}/instruct") for n in numbers for name in setup.datasets]
     return all(stage is not None and stage.finished for stage in stages)
-
-
-def _messages(request: Request) -> str:
-    return digest(list(request.messages))
 
 
 def _digest(records: Sequence[Any]) -> str:

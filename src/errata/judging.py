@@ -7,17 +7,20 @@ say is stored item by item, with the reason wherever there is no verdict.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from errata.digests import digest
 from errata.errors import DataError
+from errata.jsonl import decode_lines, encode_lines
 from errata.judge.answers import REFERENCE, Found, answer_file, match, read_answers, revisions_file
-from errata.judge.base import Item, Judge, shown
+from errata.judge.base import Item, Judge
 from errata.judge.recorded import Recorded
 from errata.judge.rubric import Rubric
 from errata.ledger import Ledger
-from errata.records import Judgement, Pair, Prompt, Reply, Request, Revision
-from errata.run_folder import RunFolder, decode_lines, digest, encode_lines, read_stage
+from errata.records import Judgement, Pair, Prompt, Reply, Request, Revision, goes_on
+from errata.run_folder import RunFolder, read_stage
 from errata.setup import Setup, result_changing
 from errata.stage.instruct import instruct
 from errata.stage.respond import respond
@@ -39,9 +42,9 @@ def judge(setup: Setup) -> Path:
         instructor.probe()
     must_exist = instructor is not None and not instructor.sends
     with (
-        RunFolder(setup.folder, setup.plain) as folder,
+        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
         Ledger(setup.ledger, must_exist=must_exist) as ledger,
-        Tracker(setup.settings.tracking, folder.path, setup.plain) as tracker,
+        Tracker(setup.settings.tracking, folder.path, setup.plain, setup.command) as tracker,
     ):
         if not given(setup):
             items = answered(items, setup, folder)
@@ -52,6 +55,7 @@ def judge(setup: Setup) -> Path:
             asked = {"requests": digest(encode_lines(requests)), "instructor": result_changing(instructor)}
             stage = folder.stage("instruct", **asked)
             received = instruct(stage, requests, instructor, ledger, setup.purse(stage.name))
+            tracker.stage(stage)
             replies = {reply.request_id: reply for reply in received}
             inputs["replies"] = stage.outputs["replies"]
         if isinstance(judge, Recorded | Rubric):
@@ -62,6 +66,7 @@ def judge(setup: Setup) -> Path:
             verdicts = sum(verdict.outcome is not None or verdict.score is not None for verdict in judgements)
             counts = {"items": len(judgements), "verdicts": verdicts, "without": len(judgements) - verdicts}
             stage.finish(counts, items=items, judgements=judgements, summary=[judge.summary(judgements)])
+        tracker.stage(stage)
         tracker.summarise(flat(stage.read("summary", dict)[0]))
         folder.drop_unvisited()
     return setup.folder
@@ -99,6 +104,12 @@ def read_items(setup: Setup) -> list[Item]:
         questions = [replace(pair, source=name) for pair in corpus.pairs(name)]
         if not questions:
             raise DataError(f"{name}: {corpus.location} holds no items")
+        several = any(goes_on(pair.history, before.history, before.prompt) for before, pair in pairwise(questions))
+        if several and settings.against is not None:
+            raise DataError(
+                f"{name} asks in several turns, and two sets of answers make two conversations, whose later turns cannot be "
+                "compared: judge each by itself (against=null judge=mt_bench), then `errata report RUN RUN`"
+            )
         answers = _answers(settings.answers, name, questions) if settings.answers is not None else None
         against = _answers(settings.against, name, questions) if settings.against is not None else None
         for place, pair in enumerate(questions):
@@ -107,7 +118,23 @@ def read_items(setup: Setup) -> list[Item]:
             failures = [found.failure for found in (first, second) if found is not None and found.text is None]
             left_out = f"{NO_ANSWER}: {failures[0]}" if failures else ""
             items.append(Item(pair, first.text or "", None if second is None else second.text or "", left_out=left_out))
-    return items
+    return items if settings.answers is None else in_turn(items)
+
+
+def in_turn(items: Sequence[Item]) -> list[Item]:
+    """The items with the answers to earlier turns in the histories that wait for them (`goes_on`).
+
+    A turn behind one that is left out is left out too: there is no conversation to judge it in.
+    """
+    found: list[Item] = []
+    for item in items:
+        before = found[-1] if found else item
+        pair = before.question
+        if goes_on(item.question.history, pair.history, pair.prompt):
+            question = replace(item.question, history=(*pair.history, (pair.prompt, before.answer)))
+            item = replace(item, question=question, left_out=item.left_out or before.left_out)
+        found.append(item)
+    return found
 
 
 def revised(path: Path, compares: bool) -> list[Item]:
@@ -143,7 +170,7 @@ def answered(items: Sequence[Item], setup: Setup, folder: RunFolder) -> list[Ite
             left_out = f"{NO_ANSWER}: {answer.failure}" if answer.failure else item.left_out
             found.append(replace(item, answer=answer.text, left_out=left_out))
     setup.model.unload()
-    return found
+    return in_turn(found)
 
 
 def judged(judge: Judge, items: Sequence[Item], replies: Mapping[str, Reply]) -> list[Judgement]:
@@ -165,7 +192,9 @@ def expected(setup: Setup, items: Sequence[Item]) -> list[Request]:
     """
     judge, longest = _judge(setup), "word" * setup.settings.max_new_tokens
     known = given(setup)
-    asked = [item if known else replace(item, answer=longest) for item in items if not item.left_out]
+    asked = [item for item in items if not item.left_out]
+    if not known:
+        asked = in_turn([replace(item, answer=longest) for item in asked])
     return [request for item in asked for request in judge.requests(item)]
 
 
@@ -183,8 +212,7 @@ def _answers(path: str, testset: str, questions: Sequence[Pair]) -> list[Found]:
 
 
 def _prompt(pair: Pair) -> Prompt:
-    text = shown(pair)
-    return Prompt(pair.id, text, question=text, key=pair.id.partition("/")[2])
+    return Prompt(pair.id, pair.prompt, question=pair.prompt, key=pair.id.partition("/")[2], history=pair.history)
 
 
 def _judge(setup: Setup) -> Judge:

@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from errata.digests import digest
 from errata.errors import InstructorError
-from errata.run_folder import digest
+from errata.processes import alive, started_at
 
 VERSION = 2
 _SCHEMA = """
@@ -154,14 +155,23 @@ class Ledger:
     """
 
     def __init__(self, path: Path, must_exist: bool = False) -> None:
+        """Open the file. One that must exist is only read from where it may not be written: nothing will be sent."""
         self.path = path
         if must_exist and not path.is_file():
             raise InstructorError(f"there is no ledger at {path}: record one first, or set ledger=FILE")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            _patiently(lambda: self.db.execute("PRAGMA journal_mode=WAL"))
-            self.db.execute("PRAGMA synchronous=FULL")
+            read_only = must_exist and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+            self.db = sqlite3.connect(
+                _to_read(path) if read_only else path,
+                timeout=60,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=read_only,
+            )
+            if not read_only:
+                _patiently(lambda: self.db.execute("PRAGMA journal_mode=WAL"))
+                self.db.execute("PRAGMA synchronous=FULL")
             found = self.db.execute("PRAGMA user_version").fetchone()[0]
             if found > VERSION:
                 raise InstructorError(f"the ledger {path} was written by a later version of Errata: update Errata to use it")
@@ -191,6 +201,11 @@ class Ledger:
             *values,
         )
         return [(row[0], row[1], row[2], Stored(*row[3:])) for row in rows]
+
+    def failed(self, call: Call) -> str | None:
+        """Why this call failed when it was sent last, if it did."""
+        row = self._one("SELECT reason FROM failure WHERE key = ? ORDER BY failed_at DESC LIMIT 1", call.key)
+        return str(row[0]) if row else None
 
     def spent(self, account: str) -> tuple[Cost, Cost]:
         """What an account has spent, and what is reserved for calls under way."""
@@ -237,7 +252,7 @@ class Ledger:
 
     def beat(self) -> None:
         """Say that this process is alive (again, where another has taken it for dead)."""
-        values = (self.owner, socket.gethostname(), os.getpid(), _started(os.getpid()), time.time())
+        values = (self.owner, socket.gethostname(), os.getpid(), started_at(os.getpid()), time.time())
         self._run("INSERT OR REPLACE INTO owner VALUES (?, ?, ?, ?, ?)", *values)
 
     def leave(self) -> None:
@@ -395,6 +410,12 @@ class Ledger:
 STORED = "text, finish_reason, prompt_tokens, completion_tokens, usd, duration_s, coalesce(cached_tokens, 0)"
 
 
+def _to_read(path: Path) -> str:
+    """The address of a ledger that cannot be written; without a log of late changes beside it, it needs no lock either."""
+    late = path.with_name(path.name + "-wal")
+    return f"{path.resolve().as_uri()}?{'mode=ro' if late.is_file() and late.stat().st_size else 'immutable=1'}"
+
+
 def seal(row: Sequence[Any]) -> str:
     """Hash of a stored reply, by which a damaged one is found."""
     return digest(list(row))
@@ -418,11 +439,6 @@ def trouble(path: Path, error: Exception) -> InstructorError:
     return InstructorError(f"cannot use the ledger {path}: {said}. Set ledger=FILE to another place.")
 
 
-def alive(host: str, pid: int, started: float) -> bool:
-    """Whether a process of this machine still runs."""
-    return host == socket.gethostname() and _started(pid) == started
-
-
 def _patiently(work: Callable[[], Any]) -> None:
     """Switching to WAL does not wait for others by itself."""
     until = time.monotonic() + 60
@@ -434,19 +450,3 @@ def _patiently(work: Callable[[], Any]) -> None:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.02)
-
-
-def _started(pid: int) -> float:
-    """When a process of this machine was started, or 0 where there is none: ids are used again."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return 0.0
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.is_file():  # ticks since the machine was started, which no change of its clock moves
-            return float(stat.read_text().rpartition(")")[2].split()[19])
-        return float(process.create_time())
-    except (psutil.Error, OSError):
-        return 0.0

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import DataError, InstructorError
-from errata.ledger import BATCH, Call, Ledger, Stored, alive, seal, trouble
-from errata.run_folder import write_atomically
+from errata.jsonl import write_atomically
+from errata.ledger import BATCH, Call, Ledger, Stored, seal, trouble
+from errata.processes import alive
 
 _COLUMNS = (
     "key, asked, endpoint, model, messages, parameters, draw, text, finish_reason, prompt_tokens, completion_tokens, usd, "

@@ -6,6 +6,7 @@ the question it came from: a question is `arithmetic/train/17`; the request made
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Prompt:
     """What a model is given: the user turn, and how its own turn is made to begin (`prefill`), if at all.
 
     `id`, `key` and `question` (its text) are the question's own, by which recorded answers are found; `twin` counts the
-    questions of the split before it that have the same text.
+    questions of the split before it that have the same text. `history` are the turns before it, (user, assistant) each.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Prompt:
     question: str = ""
     key: str = ""
     twin: int = 0
+    history: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,19 @@ class Pair:
         return [
             {"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)
         ]
+
+
+def goes_on(history: Sequence[tuple[str, str]], earlier: Sequence[tuple[str, str]], asked: str) -> bool:
+    """Whether a history waits for answers: it holds what was asked before (`earlier`, then `asked`), each answer empty.
+
+    So stands a question of several turns in a list: a record a turn, one behind the other, each waiting for those before it.
+    """
+    return tuple(history) == tuple((question, "") for question, _ in (*earlier, (asked, "")))
+
+
+def turn_id(question: str, turn: int) -> str:
+    """The id of one turn of a question, counted from 1: `mt_bench/81/turn_2`."""
+    return f"{question}/turn_{turn}"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from errata.digests import digest, digest_of_file
 from errata.gate.base import Context
 from errata.gate.leak import Leak
+from errata.jsonl import encode_lines, streamed, write_atomically
 from errata.ledger import Ledger
 from errata.model.base import Answer, Model
 from errata.records import Example, Likelihoods, Pair, Prompt, Reply, Request, Revision
@@ -23,12 +25,11 @@ from errata.report.review import decide, read_decisions, write_review
 from errata.report.revisions import MAKE_UP, WHOLE
 from errata.reviser.base import DROPPED, KEPT, REVISED
 from errata.reviser.none import Unrevised
-from errata.run_folder import RunFolder, Stage, digest, digest_of_file, encode_lines, streamed, write_atomically
+from errata.run_folder import RunFolder, Stage
 from errata.setup import Setup, result_changing
 from errata.stage.gather import gather, make_up
 from errata.stage.instruct import instruct
 from errata.stage.respond import respond
-from errata.stage.score import score
 from errata.tracking.tracker import Tracker
 
 DECISIONS = "decisions.json"
@@ -43,7 +44,7 @@ class StageDesk:
 
     Attributes:
         max_length: longest record in tokens that is scored.
-        heard: told each stage's name and counts.
+        heard: told of each finished stage.
     """
 
     setup: Setup
@@ -52,7 +53,7 @@ class StageDesk:
     place: str
     model: Model
     max_length: int
-    heard: Callable[[str, dict[str, Any]], Any] = lambda name, counts: None
+    heard: Callable[[Stage], Any] = lambda stage: None
     done: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,6 +87,8 @@ class StageDesk:
 
     def score(self, name: str, pairs: Sequence[Pair], ifd: bool, rifd: bool) -> list[Likelihoods]:
         """The losses under the run's model."""
+        from errata.stage.score import score
+
         inputs = {
             "model": self.model.fingerprint,
             "pairs": _digest(pairs),
@@ -105,9 +108,13 @@ class StageDesk:
         self.done["encoder"] = retrieval.encoder.fingerprint
         return retrieval.vectors(texts, self.setup.embeddings)
 
-    def _note(self, name: str, stage: Any) -> None:
+    def relies_on(self, name: str, files: Sequence[Path]) -> None:
+        """The files' digests, among what the revisions are known by."""
+        self.done[name] = [digest_of_file(file) for file in files]
+
+    def _note(self, name: str, stage: Stage) -> None:
         self.done[name] = stage.outputs
-        self.heard(stage.name, stage.record.counts)
+        self.heard(stage)
 
 
 def revise(setup: Setup) -> Path:
@@ -119,13 +126,11 @@ def revise(setup: Setup) -> Path:
     settings, reviser = setup.settings, setup.reviser
     objection = objector(setup)
     must_exist = setup.instructor is not None and not setup.instructor.sends
-    with RunFolder(setup.folder, setup.plain) as folder, Ledger(setup.ledger, must_exist=must_exist) as ledger:
-        with Tracker(settings.tracking, folder.path, setup.plain) as tracker:
-
-            def heard(name: str, counts: dict[str, Any]) -> None:
-                flat = {f"stage/{name}/{key}": value for key, value in counts.items() if not isinstance(value, dict)}
-                tracker.log(flat)
-
+    with (
+        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
+        Ledger(setup.ledger, must_exist=must_exist) as ledger,
+    ):
+        with Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker:
             stage = folder.stage(
                 "corpus",
                 corpora={name: [result_changing(one), one.fingerprint] for name, one in setup.corpora.items()},
@@ -136,9 +141,9 @@ def revise(setup: Setup) -> Path:
             gather(stage, setup.corpora, settings.mixture, settings.seed, objection)
             table = make_up(setup.corpora, stage.record.counts)
             write_atomically(stage.folder / MAKE_UP, json.dumps(table).encode())
-            heard("corpus", stage.record.counts)
+            tracker.stage(stage)
             if isinstance(reviser, Unrevised):
-                _pass_on(folder, stage)
+                tracker.stage(_pass_on(folder, stage))
                 folder.drop_unvisited()
                 return setup.folder
             pairs = stage.read("pairs", Pair)
@@ -146,7 +151,7 @@ def revise(setup: Setup) -> Path:
                 read_decisions(Path(settings.decisions).expanduser(), [Revision(one.id, one, one, KEPT) for one in pairs])
             if setup.instructor is not None and not folder.path.joinpath("revise", "stage.json").exists():
                 setup.instructor.probe()
-            desk = StageDesk(setup, folder, ledger, "desk", setup.model, settings.max_length, heard)
+            desk = StageDesk(setup, folder, ledger, "desk", setup.model, settings.max_length, tracker.stage)
             revisions = [held_to(objection, revision) for revision in reviser.revise(pairs, desk)]
             stage = folder.stage(
                 "revise", pairs=_digest(pairs), reviser=result_changing(reviser), desk=desk.done, wall=_digest(setup.wall)
@@ -154,8 +159,8 @@ def revise(setup: Setup) -> Path:
             if not stage.finished:
                 write_review(stage.folder / "review.html", revisions, setup.folder.name)
                 stage.finish(tally(revisions), revisions=revisions)
-            heard("revise", stage.record.counts)
-            _hand_over(folder, revisions, settings.decisions, objection, _digest(setup.wall))
+            tracker.stage(stage)
+            tracker.stage(_hand_over(folder, revisions, settings.decisions, objection, _digest(setup.wall)))
             folder.drop_unvisited()
     return setup.folder
 
@@ -197,7 +202,7 @@ def tally(revisions: Sequence[Revision]) -> dict[str, Any]:
 
 def _hand_over(
     folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None, wall: str
-) -> None:
+) -> Stage:
     """Write the final set: what was revised or kept, as people decided where they did, and what the wall lets through."""
     remembered = folder.path / DECISIONS
     decided: dict[str, Any] = {}
@@ -209,7 +214,7 @@ def _hand_over(
         log.info("%d decisions of people stay in force (%s); decisions=FILE replaces them", len(decided), remembered)
     stage = folder.stage("final", revisions=_digest(revisions), decisions=digest(decided), wall=wall)
     if stage.finished:
-        return
+        return stage
     chosen = decide(revisions, decided)
     pairs = [pair for pair in chosen if objection is None or objection(pair) is None]
     counts: dict[str, Any] = {"rows": len(pairs)}
@@ -219,17 +224,19 @@ def _hand_over(
         counts["left out: a test question in them"] = len(chosen) - len(pairs)
     write_rows(stage.folder, pairs)
     stage.finish(counts, pairs=pairs)
+    return stage
 
 
-def _pass_on(folder: RunFolder, corpus: Stage) -> None:
+def _pass_on(folder: RunFolder, corpus: Stage) -> Stage:
     """The mixture as it is, as a stream: it may be larger than memory."""
     stage = folder.stage("final", pairs=corpus.outputs["pairs"])
     if stage.finished:
-        return
+        return stage
     with (corpus.folder / "pairs.jsonl").open("rb") as lines:
         rows = write_rows(stage.folder, (msgspec.json.decode(line, type=Pair) for line in lines))
     written = {path.stem: digest_of_file(path) for path in stage.folder.glob("train.*.jsonl")}
     stage.finish({"rows": rows}, written)
+    return stage
 
 
 def write_rows(folder: Path, pairs: Iterable[Pair]) -> int:

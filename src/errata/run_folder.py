@@ -8,118 +8,30 @@ done again and says which of them changed.
 """
 
 import fcntl
-import hashlib
 import json
 import logging
-import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import msgspec
+import yaml
 
+from errata.digests import digest, digest_of_file
 from errata.errors import RunFolderError
+from errata.jsonl import Journal, decode_lines, encode_lines, write_atomically
+from errata.provenance import local_files, provenance
 from errata.records import StageRecord
 from errata.version import __version__
 
 Record = TypeVar("Record")
+CONFIG = "config.yaml"
+"""Beside run.json: every setting, resolved."""
 log = logging.getLogger("errata")
-
-
-def digest(value: Any) -> str:
-    """Short hex hash of bytes, of a text, or of anything JSON can hold (keys sorted)."""
-    if not isinstance(value, bytes):
-        value = value.encode() if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str).encode()
-    return hashlib.sha256(value).hexdigest()[:16]
-
-
-def storable(text: str) -> str:
-    """The text as UTF-8 can hold it: half a surrogate (JSON may escape one, no file can keep it) becomes "?"."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def digest_of_file(path: Path) -> str:
-    """What `digest` says of the file's bytes, of which only a part is in memory at a time."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def fingerprint_folder(folder: Path) -> str:
-    """Hash of a model folder: small files whole; of a weight file its size, first and last MiB."""
-    parts = []
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.suffix not in _HASHED_SUFFIXES:
-            continue
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            content = file.read(1 << 20)
-            if size > 2 << 20:
-                file.seek(-(1 << 20), 2)
-            content += file.read()
-        parts.append([path.name, size, digest(content)])
-    return digest(parts)
-
-
-_HASHED_SUFFIXES = (".json", ".safetensors", ".bin", ".jinja", ".model", ".txt", ".gguf")
-
-
-def encode_lines(records: Iterable[Any]) -> bytes:
-    """Records as JSON Lines."""
-    return b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-
-
-def decode_lines(content: bytes, kind: type[Record]) -> list[Record]:
-    r"""Records from JSON Lines, split on "\n" only: some texts hold U+2028."""
-    return [msgspec.json.decode(line, type=kind) for line in content.split(b"\n") if line]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file in one step: a reader, or a kill, sees the old content or the new, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def streamed(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written as a stream and is there, under its name, only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-class Journal(Generic[Record]):
-    """An append-only JSONL file of one kind of record, good after a kill at any moment.
-
-    Opening it drops a half-written last line; `records` then holds what was kept.
-    """
-
-    def __init__(self, path: Path, kind: type[Record]) -> None:
-        self.path = path
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            log.info("%s: dropped a half-written record", path.name)
-            os.truncate(path, len(whole))
-        self.records = decode_lines(whole, kind)
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Write the records and have them on the disk before returning."""
-        with self.path.open("ab") as file:
-            file.write(encode_lines(records))
-            file.flush()
-            os.fsync(file.fileno())
-        self.records.extend(records)
 
 
 class Stage:
@@ -199,11 +111,22 @@ class Stage:
 class RunFolder:
     """The folder of one run, held by one process at a time.
 
+    Its run.json says what is run, by which command, and with what (see `errata.provenance`); config.yaml holds every
+    setting, those too that cannot change a result, so that the run can be made again from its folder alone.
+
+    Args:
+        path: the folder.
+        config: the settings that can change a result.
+        command: `improve`, `evaluate` ...
+        resolved: every setting.
+
     Raises:
         RunFolderError: the folder cannot be written, is in use, or was written by another version of Errata.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: dict[str, Any], command: str = "", resolved: dict[str, Any] | None = None
+    ) -> None:
         self.path = path
         self._visited: set[str] = set()
         try:
@@ -214,15 +137,23 @@ class RunFolder:
                 f"cannot write to the run folder {path}: {error.strerror}. Choose a writable place with output_dir=FOLDER."
             ) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._lock)
         except OSError as error:
             self._lock.close()
             raise RunFolderError(
                 f"the run folder {path} is in use by another process. Wait for it, or stop it, then run the command again."
             ) from error
-        self._check_version()
-        manifest = {"version": __version__, "command": sys.argv, "config": config}
-        write_atomically(path / "run.json", json.dumps(manifest, indent=1).encode())
+        former = self._checked_manifest()
+        made_with = provenance(former.get("provenance"), local_files(resolved))
+        manifest = {
+            "version": __version__,
+            "errata_command": command,
+            "command": without_headers(sys.argv),
+            "config": config,
+        }
+        write_atomically(path / "run.json", json.dumps(manifest | {"provenance": made_with}, indent=1).encode())
+        if resolved:
+            write_atomically(path / CONFIG, yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True).encode())
         self._log = logging.FileHandler(path / "run.log")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(self._log)
@@ -258,17 +189,38 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _check_version(self) -> None:
-        manifest = self.path / "run.json"
-        if not manifest.exists():
-            return
-        written_by = json.loads(manifest.read_bytes())["version"]
+    def _checked_manifest(self) -> dict[str, Any]:
+        """What a former start of this run has left in run.json; nothing where this is the first."""
+        if not (self.path / "run.json").exists():
+            return {}
+        manifest: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
+        written_by = manifest["version"]
         if written_by != __version__:
             self._lock.close()
             raise RunFolderError(
                 f"the run folder {self.path} was written by Errata {written_by}, this is {__version__}. "
                 "Remove or rename the folder to run it afresh, or go on with the version that wrote it."
             )
+        return manifest
+
+
+def _take(lock: IO[str]) -> None:
+    """Take the lock; a holder of less than a second only looked whether it is held (`errata status`).
+
+    Raises:
+        OSError: it is held.
+    """
+    for left in reversed(range(_LOOKS)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if not left:
+                raise
+            time.sleep(0.05)
+
+
+_LOOKS = 10
 
 
 def read_stage(folder: Path) -> StageRecord | None:
@@ -289,13 +241,31 @@ def changed_fields(before: dict[str, Any], after: dict[str, Any], prefix: str = 
     return names
 
 
+def without_headers(words: Sequence[str]) -> list[str]:
+    """A command line without the values of headers: nobody knows what is in them."""
+    return [_HEADERS.sub(lambda found: f"{found[1] or found[2]}(left out)", word) for word in words]
+
+
+_PRICES = {"usd": "price {}", "paid usd": "paid {}", "estimated usd": "estimated {}"}
+_HEADERS = re.compile(r"(?s)^(?:([^=]*\bheaders\b[^=]*=)|([^=]*=)(?=.*\bheaders\b['\"]?\s*:)).*")
+"""In the name, or in a value of several settings: `instructor={headers: {X: 1}}`."""
+
+
 def describe(counts: dict[str, Any]) -> str:
     """Counts as they stand in a log line: `240 questions, 37 correct (a 3, b 1)`."""
     parts: list[str] = []
     for name, value in counts.items():
-        if isinstance(value, dict):
+        if (name in _PRICES or name == "from the ledger") and value == 0:
+            continue  # nothing costs anything, or nothing was there before
+        if name == "paid tokens" and value == counts.get("tokens"):
+            continue
+        if name in _PRICES:
+            parts.append(_PRICES[name].format(f"${value:.4f}" if isinstance(value, int | float) else value))
+        elif isinstance(value, dict):
             inner = ", ".join(f"{key} {number}" for key, number in sorted(value.items()))
-            if inner and parts:
+            if inner and name == "wall":
+                parts.append(f"held against the tests of {inner}")
+            elif inner and parts:
                 parts[-1] += f" ({inner})"
         else:
             parts.append(f"{value:g} {name}" if isinstance(value, float) else f"{value} {name}")

@@ -1,31 +1,32 @@
 """From a composed config to built and checked components: all problems together, before anything is loaded or paid."""
 
 import logging
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from errata.allocation.base import Allocation
 from errata.allocation.uniform import Uniform
-from errata.config import SCHEMAS
+from errata.checks import commands, paying, together, values
+from errata.checks.draft import Draft, ledger_file, there
+from errata.checks.outvoted import outvoted
+from errata.config import SCHEMAS, config_folder
 from errata.corpus.base import Corpus
-from errata.dataset.base import Dataset, Examiner, no_weights
+from errata.dataset.base import Dataset
+from errata.digests import digest
 from errata.errors import ConfigError, DataError
 from errata.gate.base import Gate
 from errata.gate.consensus import Consensus
 from errata.instructor.base import Instructor
 from errata.judge.base import Judge
-from errata.judge.checks import judging_problems
-from errata.judge.recorded import Recorded
 from errata.ledger import Purse
 from errata.model.base import Model
 from errata.records import Question
@@ -33,15 +34,22 @@ from errata.retrieval.base import Retrieval
 from errata.reviser.base import Reviser
 from errata.reviser.coach import Coach
 from errata.reviser.none import Unrevised
-from errata.run_folder import digest
-from errata.strategy.base import Strategy, Supply
+from errata.smoke.shrink import PREFIX, shrink
+from errata.strategy.base import Strategy
 
 log = logging.getLogger("errata")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A checked command: its plain settings and its components, built."""
+    """A checked command: its plain settings and its components, built.
+
+    Attributes:
+        plain: what can change a result.
+        resolved: every setting as a plain value, by which `check` comes to the same setup again (a model's or an
+            instructor's `headers` are left out: nobody knows what is in them).
+        payer: under what name the ledger books what is paid; empty: the folder's.
+    """
 
     settings: Any
     plain: dict[str, Any]
@@ -58,11 +66,19 @@ class Setup:
     testsets: Mapping[str, Corpus] = field(default_factory=dict)
     reviser: Reviser = field(default_factory=Unrevised)
     judge: Judge | None = None
+    command: str = ""
+    resolved: dict[str, Any] = field(default_factory=dict)
+    payer: str = ""
 
     @property
     def embeddings(self) -> Path:
         """The file of all embeddings, which all runs in `output_dir` share."""
         return Path(self.settings.output_dir).expanduser() / "embeddings.sqlite"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of what start models have answered, which all runs in `output_dir` share."""
+        return Path(self.settings.output_dir).expanduser() / "evaluations"
 
     @property
     def tested(self) -> dict[str, Dataset]:
@@ -104,230 +120,167 @@ class Setup:
     def purse(self, stage: str) -> Purse:
         """Who pays for a stage, and how far."""
         budget = self.settings.budget
-        return Purse(budget.account or self.settings.name, self.folder.name, stage, budget.usd, budget.tokens)
+        return Purse(budget.account or self.settings.name, self.payer or self.folder.name, stage, budget.usd, budget.tokens)
 
 
-def ledger_file(settings: Any) -> Path:
-    """The ledger that the settings name, or the one that all runs in `output_dir` share."""
-    return Path(settings.ledger or Path(settings.output_dir) / "ledger.sqlite").expanduser()
+_GROUPS = (
+    "model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval",
+    "corpus", "testset", "reviser", "judge",
+)  # fmt: skip
+"""Settings whose members are parts (`_target_`)."""
+
+CHECKS = (
+    values.training_method,
+    values.ranges,
+    values.each_part,
+    values.each_corpus,
+    together.examiners,
+    commands.of_the_command,
+    together.reviser_and_model,
+    commands.chosen,
+    together.strategy_and_datasets,
+    paying.instructors,
+    paying.recording,
+    paying.budgets,
+)
+"""Every check, in the order in which problems are told."""
 
 
-def check(command: str, composed: DictConfig) -> Setup:
-    """Build and check everything that a composed config names, reporting all problems together.
+def check(command: str, given: DictConfig | dict[str, Any], chosen: Collection[str] | None = None) -> Setup:
+    """Build and check everything that a composed config, or a stored one, names, reporting all problems together.
+
+    Args:
+        command: `improve`, `evaluate` ...
+        given: the config.
+        chosen: the settings that somebody has given values, which a smoke size leaves alone (None: those of Hydra's job).
 
     Raises:
         ConfigError: with every problem found.
     """
     problems: list[str] = []
     with _collecting(problems, ""):
-        composed = OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), composed)  # type: ignore[assignment]
-        OmegaConf.resolve(composed)
+        composed: Any = _composed(command, given, _on_command_line() if chosen is None else chosen)
     if problems:
         raise ConfigError(problems)
+    draft = _draft(command, composed, problems)
+    for problems_in in CHECKS:
+        problems += problems_in(draft)
+    if problems:
+        raise ConfigError(problems)
+    return Setup(
+        draft.settings,
+        _identity(draft),
+        draft.model,  # type: ignore[arg-type]  # None only where stored responses are graded anew
+        there(draft.datasets),
+        there(draft.tests),
+        there(draft.gates),
+        draft.strategy,
+        draft.instructor,
+        draft.retrieval,
+        draft.allocation or Uniform(),
+        there(draft.walled),
+        there(draft.corpora),
+        there(draft.testsets),
+        draft.reviser or Unrevised(),
+        draft.judge,
+        command,
+        _without_headers(OmegaConf.to_container(composed)),
+    )
+
+
+def _composed(command: str, given: DictConfig | dict[str, Any], chosen: Collection[str]) -> Any:
+    """The config merged into the command's schema; at its smoke size, where that is wanted."""
+    schema = OmegaConf.structured(SCHEMAS[command])
+    composed: Any = OmegaConf.merge(schema, given)
+    OmegaConf.resolve(composed)
+    if isinstance(given, DictConfig):
+        for line in outvoted(config_folder(), _words(), OmegaConf.to_container(given)):  # type: ignore[arg-type]
+            log.warning("%s", line)
+    if not composed.smoke:
+        stored = isinstance(given, dict)  # a run of smoke size, run again, is as its config says
+        if not stored and str(composed.name).startswith(PREFIX):
+            raise ConfigError([f"name is {composed.name!r}: names in {PREFIX}... are those of smoke=true; choose another"])
+        return composed
+    plain: Any = OmegaConf.to_container(composed)
+    return OmegaConf.merge(schema, shrink(command, plain, chosen))
+
+
+def _draft(command: str, composed: Any, problems: list[str]) -> Draft:
+    """Every part that the config names and the command needs, built; what cannot be built is a problem and None."""
 
     def built(node: Any, where: str) -> Any:
         with _collecting(problems, where):
             return build(node, where)
 
+    def one(name: str) -> Any:
+        return built(composed[name], name) if name in composed else None
+
     def group(name: str) -> dict[str, Any]:
         nodes = composed.get(name) or {}
         return {key: built(nodes[key], f"{name}.{key}") for key in nodes}
 
-    regrade = composed.get("regrade")
-    model = built(composed.model, "model") if regrade is None else None
-    datasets, tests, gates = group("dataset"), group("tests"), group("gate")
-    for name, gate in gates.items():
+    draft = Draft(command, frozenset(f.name for f in fields(SCHEMAS[command])), regrade=composed.get("regrade"))
+    draft.model = one("model") if draft.regrade is None else None
+    draft.datasets, draft.tests, draft.gates = group("dataset"), group("tests"), group("gate")
+    for name, gate in draft.gates.items():
         if isinstance(gate, Consensus) and gate.instructor is not None:
             gate.instructor = built(OmegaConf.create(gate.instructor), f"gate.{name}.instructor")
-    strategy = built(composed.strategy, "strategy") if "strategy" in composed else None
-    reviser = built(composed.reviser, "reviser") if "reviser" in composed else None
-    if isinstance(reviser, Coach) and reviser.model is not None:
-        reviser.model = built(OmegaConf.create(reviser.model), "reviser.model")
-    judge = built(composed.judge, "judge") if command == "judge" else None
-    corpora, testsets = group("corpus"), group("testset")
-    asking = [part for part in (reviser, judge) if part is not None and part.asks]
-    asks = (command == "improve" and not isinstance(strategy, Supply)) or bool(asking)
-    instructor = built(composed.instructor, "instructor") if asks else None
-    allocation = built(composed.allocation, "allocation") if "allocation" in composed else Uniform()
-    embeds = getattr(strategy, "contrasts", False) or (allocation is not None and allocation.embeds)
-    embeds = embeds or any(getattr(part, "embeds", False) for part in (*gates.values(), reviser))
-    retrieval = built(composed.retrieval, "retrieval") if embeds and "retrieval" in composed else None
-    walled = group("wall")
-    method = built(composed.training.method, "training.method") if "training" in composed else None
-    polymorphic = (
-        "model", "dataset", "tests", "wall", "gate", "strategy", "allocation", "instructor", "retrieval",
-        "corpus", "testset", "reviser", "judge",
-    )  # fmt: skip
-    rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in polymorphic])
+    draft.strategy, draft.reviser = one("strategy"), one("reviser")
+    if isinstance(draft.reviser, Coach) and draft.reviser.model is not None:
+        draft.reviser.model = built(OmegaConf.create(draft.reviser.model), "reviser.model")
+    draft.judge = one("judge")
+    draft.corpora, draft.testsets = group("corpus"), group("testset")
+    draft.instructor = one("instructor") if draft.asks else None
+    draft.allocation = one("allocation")
+    draft.retrieval = one("retrieval") if draft.embeds else None
+    draft.walled = group("wall")
+    draft.method = built(composed.training.method, "training.method") if "training" in composed else None
+    draft.settings = _settings(command, composed, problems)
+    if draft.settings is not None and draft.method is not None:
+        draft.settings.training.method = draft.method
+    return draft
+
+
+def _settings(command: str, composed: Any, problems: list[str]) -> Any:
+    """Everything but the parts, as the command's dataclass; None where a value is missing or cannot be."""
+    rest = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in _GROUPS])
     if "training" in rest:
         rest.training.method = None
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(rest))
-    problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
-    settings: Any = None
-    if not missing:
-        with _collecting(problems, ""):
-            settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
-    if settings is not None and method is not None:
-        settings.training.method = method
-        problems += method.problems()
-    if settings is not None:
-        problems += _range_problems(settings)
-    for component in (model, retrieval, allocation, reviser, judge, *datasets.values(), *gates.values()):
-        if component is not None:
-            problems += component.problems()
-    for kind, part in (("corpus", corpora), ("testset", testsets)):
-        for name, one in part.items():
-            problems += one.problems(f"{kind}.{name}") if one is not None else []
-    known = {name: dataset for name, dataset in datasets.items() if dataset is not None}
-    if model is None or not model.trains:
-        problems += [no_weights(name) for name, dataset in known.items() if isinstance(dataset, Examiner)]
-    if command == "improve":
-        problems += _improve_problems(
-            model,
-            known,
-            {name: dataset for name, dataset in tests.items() if dataset is not None},
-            {name: dataset for name, dataset in walled.items() if dataset is not None},
-            settings,
-        )
-    elif command == "train":
-        problems += _train_problems(model, settings)
-    elif command == "revise":
-        walls = {name: dataset for name, dataset in walled.items() if dataset is not None}
-        problems += _wall_problems({}, {"wall": walls})
-        problems += settings.mixture.problems(list(corpora)) if settings is not None else []
-        if isinstance(reviser, Unrevised) and settings is not None and settings.decisions is not None:
-            problems.append("decisions are made about revisions, and reviser=none makes none: leave decisions out")
-        if not composed.corpus:
-            problems.append("corpus is empty: name at least one, corpus=[alpaca]")
-    elif command == "judge" and settings is not None and judge is not None:
-        problems += judging_problems(settings, judge, list(testsets))
-    if isinstance(reviser, Coach) and reviser.model is None and model is not None:
-        problems += reviser.base_problems(model)
-    if reviser is not None and reviser.scores and model is not None and not model.trains:
-        problems.append(
-            "reviser scores pairs by the model's own probabilities: choose one whose weights are at hand (model=hf)"
-        )
-    if regrade is not None and not (Path(regrade).expanduser() / "run.json").is_file():
-        problems.append(f"regrade is {regrade!r}: no run folder there; expected outputs/NAME-HASH")
-    if "gate" in composed and "leak" not in gates:
-        problems.append("gate.leak is left out: the wall to the test splits always stands; add leak to gate=[...]")
-    if "dataset" in composed and not composed.dataset:
-        problems.append("dataset is empty: name at least one, dataset=[arithmetic]")
-    if strategy is not None:
-        layouts = {name: dataset.layout for name, dataset in known.items() if not isinstance(dataset, Examiner)}
-        problems += strategy.problems(layouts)
-    if instructor is not None:
-        topics = [*datasets, *(type(part).__name__.lower() for part in asking)]
-        for asked in (instructor, *(gate.instructor for gate in gates.values() if isinstance(gate, Consensus))):
-            problems += asked.problems(topics) if asked is not None else []
-        if settings is not None and not instructor.sends and not ledger_file(settings).is_file():
-            problems.append(f"there is no ledger at {ledger_file(settings)}: record one first, or set ledger=FILE")
-    if settings is not None and instructor is not None:
-        solvers = [gate.instructor for gate in gates.values() if isinstance(gate, Consensus)]
-        for paid in (instructor, *filter(None, solvers)):
-            problems += [problem for problem in _budget_problems(settings.budget, paid) if problem not in problems]
-    if problems:
-        raise ConfigError(problems)
-    ordered_gates = list(gates.values())  # their order can change what is rejected, and why
-    uses_model = {
-        "revise": reviser is not None and (reviser.scores or (isinstance(reviser, Coach) and reviser.model is None)),
-        "judge": command == "judge"
-        and settings is not None
-        and settings.answers is None
-        and not isinstance(judge, Recorded),
-    }
+    if missing := sorted(str(key) for key in OmegaConf.missing_keys(rest)):
+        problems += [f"{name} is not set: give it a value, {name}=..." for name in missing]
+        return None
+    with _collecting(problems, ""):
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), rest))
+
+
+def _identity(draft: Draft) -> dict[str, Any]:
+    """What can change a result, as plain values."""
     parts = {
-        "model": model if uses_model.get(command, True) else None,
-        "dataset": datasets,
-        "tests": tests,
-        "gate": ordered_gates,
-        "strategy": strategy,
-        "instructor": instructor,
-        "retrieval": retrieval,
-        "allocation": allocation if command == "improve" else None,
-        "wall": walled,
-        "corpus": corpora,
-        "testset": testsets,
-        "reviser": None if isinstance(reviser, Unrevised) else reviser,
-        "judge": judge,
+        "model": draft.model if draft.uses_model else None,
+        "dataset": draft.datasets,
+        "tests": draft.tests,
+        "gate": list(draft.gates.values()),  # their order can change what is rejected, and why
+        "strategy": draft.strategy,
+        "instructor": draft.instructor,
+        "retrieval": draft.retrieval,
+        "allocation": draft.allocation,
+        "wall": draft.walled,
+        "corpus": draft.corpora,
+        "testset": draft.testsets,
+        "reviser": None if isinstance(draft.reviser, Unrevised) else draft.reviser,
+        "judge": draft.judge,
     }
-    plain = result_changing(settings) | {key: result_changing(part) for key, part in parts.items() if part}
-    student: Any = model  # None only where stored responses are graded anew
-    return Setup(
-        settings, plain, student, datasets, tests, gates, strategy, instructor, retrieval, allocation, walled,
-        corpora, testsets, reviser or Unrevised(), judge,
-    )  # fmt: skip
+    return result_changing(draft.settings) | {key: result_changing(part) for key, part in parts.items() if part}
 
 
-def _improve_problems(
-    model: Model | None,
-    datasets: Mapping[str, Dataset],
-    tests: Mapping[str, Dataset],
-    walled: Mapping[str, Dataset],
-    settings: Any,
-) -> list[str]:
-    """What the loop cannot do with this student and these datasets."""
-    found = []
-    if settings is not None:
-        if model is not None and not model.trains and settings.iterations > 1:
-            found.append(
-                "this model can only be asked, not trained: with iterations=1 errata improve goes as far as the training "
-                "set; for more, take one whose weights are at hand (model=hf)"
-            )
-        method = settings.training.method
-        if settings.iterations > 1 and settings.policy.start == "last" and method is not None and not method.goes_on:
-            found.append(
-                f"training.method {type(method).__name__} cannot train an adapter of its own further: start each iteration "
-                "anew (policy=restart), or take lora or full"
-            )
-        found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
-        found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]
-        if "dev" in settings.errors.splits and settings.policy.patience is not None:
-            found.append("policy.patience judges by dev, which errors.splits learns from: use errors=train, or no patience")
-        found += [
-            f"dataset.{name} has no dev split: set errors.dev_share to hold out a part of its train split, or leave dev out "
-            "(errors=train policy.patience=null)"
-            for name, dataset in datasets.items()
-            if settings.needs_dev and not settings.errors.dev_share and not dataset.has("dev")
-        ]
-    for name, dataset in datasets.items():
-        if not dataset.has("train"):
-            found.append(
-                f"dataset.{name} has no train split to take errors from. To measure on it in each iteration, "
-                f"name it under tests: dataset@tests=[{name}]"
-            )
-    return found + _wall_problems(datasets, {"tests": tests, "wall": walled})
+def _on_command_line() -> list[str]:
+    """The settings that the command line, or the cell of a sweep, gives values."""
+    return [word.lstrip("+~").partition("=")[0] for word in _words()]
 
 
-def _wall_problems(datasets: Mapping[str, Dataset], groups: Mapping[str, Mapping[str, Dataset]]) -> list[str]:
-    """What is wrong with the datasets that are only measured on, or only kept out."""
-    found = [
-        f"tests.{name} is among the datasets already, and measured as one of them: leave it out of tests"
-        for name in groups.get("tests", {})
-        if name in datasets
-    ]
-    for group, part in groups.items():
-        for name, dataset in part.items():
-            found += [problem.replace("dataset.", f"{group}.", 1) for problem in dataset.problems()]
-            if not dataset.has("test"):
-                found.append(f"{group}.{name} has no test split")
-    return found
-
-
-def _train_problems(model: Model | None, settings: Any) -> list[str]:
-    """A model that cannot be trained, or no rows, or two kinds of them."""
-    found = []
-    if model is not None and not model.trains:
-        found.append("this model can only be asked, not trained: choose one whose weights are at hand (model=hf)")
-    if settings is not None and (settings.data is None) == (settings.revisions is None):
-        found.append(
-            "data is not set: give it a file of rows, data=FILE (or revisions=FILE, experts' revisions, for a coach)"
-        )
-        if settings.data is not None:
-            found[-1] = "data and revisions are both set: a coach is trained on revisions alone; leave one of them out"
-    if settings is not None and not 0 < settings.alpha <= 1:
-        found.append(f"alpha is {settings.alpha}: choose a share above 0 and up to 1")
-    return found
+def _words() -> list[str]:
+    """The overrides of Hydra's job, as they were given."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def build(node: Any, where: str) -> Any:
@@ -359,58 +312,10 @@ def result_changing(part: Any) -> Any:
     return [result_changing(value) for value in part] if isinstance(part, list | tuple) else part
 
 
-def _budget_problems(budget: Any, instructor: Instructor) -> list[str]:
-    """Limits that mean nothing, or that cannot be kept."""
-    found = [
-        f"budget.{name} is {value}: it must be 0 or more"
-        for name, value in (("usd", budget.usd), ("tokens", budget.tokens))
-        if value is not None and not 0 <= value < math.inf
-    ]
-    limited = budget.usd is not None or budget.tokens is not None
-    if budget.usd is not None and instructor.price(1, 1) is None:
-        found.append(
-            "budget.usd cannot be kept without prices: set instructor.usd_per_million_in and "
-            "instructor.usd_per_million_out, or limit budget.tokens"
-        )
-    if limited and instructor.sends and getattr(instructor, "max_tokens", None) is None:
-        found.append("a budget cannot be kept where a reply has no longest length: set instructor.max_tokens")
-    return found
-
-
-def rows_file(given: str) -> Path:
-    """A file of rows: the one that is given, or the final set of a run of `errata revise`."""
-    path = Path(given).expanduser()
-    return path / "final" / "train.messages.jsonl" if (path / "final").is_dir() else path
-
-
-_HOLDS = dict.fromkeys(("data", "dev"), "; it must hold one {prompt, response} object a line")
-
-
-def _range_problems(settings: Any) -> list[str]:
-    at_least: dict[str, int] = {"iterations": 1, "sample_size": 1, "seed": 0, "max_length": 8}
-    found = [
-        f"{name} is {getattr(settings, name)}: it must be at least {least}"
-        for name, least in at_least.items()
-        if getattr(settings, name, least) < least
-    ]
-    if not re.fullmatch(r"[\w.-]+", settings.name):
-        found.append(f"name is {settings.name!r}: use letters, digits, dots, dashes and underscores only")
-    if getattr(settings, "split", "test") not in ("train", "dev", "test"):
-        found.append(f"split is {settings.split!r}: choose train, dev or test")
-    for name in ("data", "dev", "revisions", "decisions"):
-        file = getattr(settings, name, None)
-        if file is not None and not rows_file(file).is_file():
-            found.append(f"{name} is {file!r}: no such file{_HOLDS.get(name, '')}")
-    if getattr(settings, "preview", None) is not None and settings.preview < 0:
-        found.append(f"preview is {settings.preview}: it must be 0 or more rows")
-    training = getattr(settings, "training", None)
-    measured = training is not None and (training.dev_share or getattr(settings, "dev", None))
-    if training is not None and not measured and (training.keep == "best" or training.patience is not None):
-        found.append("training.keep=best and training.patience go by a dev loss: set training.dev_share, or dev=FILE")
-    parts = ("training", "tracking", "errors", "equalise", "policy")
-    for part in (getattr(settings, name, None) for name in parts):
-        found += part.problems() if part is not None else []
-    return found
+def _without_headers(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {str(key): _without_headers(value) for key, value in part.items() if key != "headers"}
+    return [_without_headers(value) for value in part] if isinstance(part, list) else part
 
 
 @contextmanager

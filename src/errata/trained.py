@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from errata.errors import ErrataError, RunFolderError
+from errata.errors import ErrataError
+from errata.places import no_hub_id, nothing_stored
 from errata.run_folder import read_stage
 from errata.weights import Weights
 
@@ -44,7 +45,7 @@ def trained_models(run: Path) -> dict[int, Trained]:
     """
     manifest = run / "run.json"
     if not manifest.is_file():
-        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
+        raise nothing_stored(run)
     model = json.loads(manifest.read_bytes())["config"].get("model") or {}
     found = {}
     for place in (run / "train", *run.glob("iteration_*/train")):
@@ -62,9 +63,20 @@ def trained_models(run: Path) -> dict[int, Trained]:
 
 
 def weights_in(folder: Path) -> Weights:
-    """The weights that the training job in a folder has left."""
-    job: dict[str, Any] = yaml.safe_load((folder / "training.yaml").read_text())
-    return Weights(**job["weights"]).after_training(folder / "model")
+    """The weights that the training job in a folder has left.
+
+    Raises:
+        ErrataError: the folder does not say of what they were made, or in the words of another version.
+    """
+    try:
+        job: dict[str, Any] = yaml.safe_load((folder / "training.yaml").read_text())
+        weights = Weights(**job["weights"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ErrataError(
+            f"{folder / 'training.yaml'} does not say which weights were trained ({error}): another version of Errata has "
+            "made it, or it is damaged; errata reproduce runs it again"
+        ) from error
+    return weights.after_training(folder / "model")
 
 
 def check_base(weights: Weights) -> None:
@@ -74,7 +86,7 @@ def check_base(weights: Weights) -> None:
         ErrataError: it is not.
     """
     place = Path(weights.base)
-    if (place.is_absolute() or weights.base.count("/") != 1) and not place.is_dir():
+    if not place.is_dir() and no_hub_id(weights.base):
         raise ErrataError(
             f"the base weights {weights.base} are not there: put them back, or go to the folder that they lie under"
         )

@@ -14,8 +14,8 @@ from pyarrow import parquet
 from errata.config import config_folder
 from errata.corpus.forms import turns_in
 from errata.corpus.instruction_set import InstructionSet
-from errata.corpus.reading import _CHUNK, read
 from errata.errors import DataError
+from errata.record_files import _CHUNK, read
 from errata.setup import build
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "coachlm"
@@ -319,7 +319,7 @@ NOT_TO_BE_HAD = {
 
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_option_builds_and_says_what_it_is(file):
-    corpus, name = built(file), f"corpus.{file.stem}"
+    corpus, name = built(file), f"{file.parent.name}.{file.stem}"
     if not isinstance(corpus, InstructionSet):
         pytest.skip("another corpus, tested with it")
     assert (corpus.rows is None) == (file.stem in NO_COUNT)

@@ -9,9 +9,10 @@ import pytest
 
 from errata.corpus.instruction_set import InstructionSet
 from errata.corpus.mixture import Mixture
+from errata.digests import digest_of_file
 from errata.errors import DataError
 from errata.records import Pair, Rejection
-from errata.run_folder import RunFolder, Stage, digest_of_file
+from errata.run_folder import RunFolder, Stage
 from errata.stage.gather import gather, make_up
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "coachlm"

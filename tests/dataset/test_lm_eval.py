@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM
 
 from errata.dataset.lm_eval import LMEval
 from errata.errors import DataError
+from errata.jsonl import decode_lines
 from errata.model.hf import HF
 from errata.records import Attempt
-from errata.run_folder import decode_lines
 
 REAL = Path(os.environ.get("ERRATA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 WORDS = "one two three four five six seven eight nine ten".split()

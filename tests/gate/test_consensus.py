@@ -8,8 +8,8 @@ from tests.test_loop import SMALL, errata
 from errata.dataset.arithmetic import Arithmetic, draw, recognise, solve
 from errata.dataset.mmlu import MMLU
 from errata.gate.consensus import Consensus
+from errata.jsonl import decode_lines
 from errata.records import Example, Reply
-from errata.run_folder import decode_lines
 
 ROW = Example("1/x/1", "arithmetic", "What is 3 + 4?", "3 + 4 = 7\n#### 7", "7", "x", "1/x", 1)
 

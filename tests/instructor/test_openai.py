@@ -237,8 +237,30 @@ def test_one_odd_answer_loses_no_other(server, tmp_path):
     assert (replies[20].text, replies[20].prompt_tokens) == ("fine", 0)
 
 
+@pytest.mark.parametrize(
+    "body", [{"auth": {"token": "x"}}, {"a": [{"api_key": "x"}]}, {"user": "sk-0123456789"}, {"x": "Bearer abc"}]
+)
+def test_a_secret_is_seen_at_any_depth_and_by_how_it_begins(body):
+    assert "looks like a secret" in "; ".join(OpenAI("m", extra_body=body).problems([]))
+    fine = {"chat_template_kwargs": {"enable_thinking": False}, "prompt_cache_key": "a", "stop_token_ids": [1]}
+    assert "looks like a secret" not in "; ".join(OpenAI("m", extra_body=fine).problems([]))
+
+
+def test_a_key_that_no_header_can_hold_is_told_before_anything_is_sent(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-one\n")
+    assert OpenAI("m").key == "sk-one" and not OpenAI("m").problems([])
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-one\nsk-two")
+    (said,) = OpenAI("m").problems([])
+    assert "line break" in said and "sk-" not in said
+
+
 def test_settings_by_which_a_budget_could_be_passed_are_refused():
-    odd = OpenAI("m", "http://127.0.0.1:1/v1", extra_body={"n": 20, "max_tokens": 9}, batch_discount=50.0)
+    odd = OpenAI("m", "http://127.0.0.1:1/v1", extra_body={"n": 20, "max_tokens": 9, "Api-Key": "x"}, batch_discount=50.0)
     said = "; ".join(odd.problems([]))
-    assert "extra_body.n" in said and "extra_body.max_tokens" in said and "batch_discount is 50" in said
+    assert (
+        "extra_body.n" in said
+        and "extra_body.max_tokens" in said
+        and "extra_body.Api-Key looks like a secret" in said
+        and "batch_discount is 50" in said
+    )
     assert "usd_per_million_in is nan" in "; ".join(OpenAI("m", usd_per_million_in=float("nan")).problems([]))

@@ -12,6 +12,7 @@ from tests.scripted import Scripted
 
 from errata.errors import DataError, InstructorError
 from errata.instructor.base import FailedCall
+from errata.jsonl import decode_lines, encode_lines
 from errata.judge.belle import Belle
 from errata.judge.checks import judging_problems
 from errata.judge.mmcu import MMCU
@@ -24,7 +25,7 @@ from errata.ledger import Call, Stored
 from errata.records import Judgement, Pair, Revision
 from errata.report.verdict_plot import VERDICT_PLOT, plot_verdicts
 from errata.report.verdicts import collect_verdicts, verdict_lines, verdict_tables
-from errata.run_folder import decode_lines, encode_lines, read_stage
+from errata.run_folder import read_stage
 from errata.setup import Setup
 from errata.tracking.tracker import Tracking
 
@@ -266,7 +267,7 @@ def test_the_plan_takes_answers_to_be_as_long_as_they_can_be(tmp_path):
         ({}, Pairwise(), ["a"], "against is not set"),
         ({}, Rating(), [], "testset is empty"),
         ({"answers": "/none/here.json"}, Rating(), ["a"], "no such file"),
-        ({"answers": "reference"}, Rating(), ["a"], "no such file"),
+        ({"answers": "reference"}, Rating(), ["a"], None),  # a set's own answers are rated
         ({"against": "reference"}, Pairwise(), ["a"], None),
         ({"against": "reference", "max_new_tokens": 0}, Pairwise(), ["a"], "at least 1"),
         ({"answers": "x"}, Recorded("y"), [], "answers=null"),

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from errata.errors import DataError
+from errata.jsonl import encode_lines
 from errata.judge.comparison import outcome
 from errata.judge.recorded import Recorded
 from errata.records import Judgement
-from errata.run_folder import encode_lines
 
 WIN, TIE, LOSS, SPLIT = (
     ((9.0, 8.5), (8.0, 9.0)),

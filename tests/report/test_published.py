@@ -67,6 +67,7 @@ def test_columns_name_datasets_test_sets_and_parts_that_there_are():
     parts = {
         "belle_eval": classes,
         "mmcu": {"Medicine", "Psychology", "Law", "Education"},
+        "mt_bench": {"turn 1", "turn 2"},
         "lm_eval": {"arc_challenge", "hellaswag", "mmlu", "truthfulqa_mc2"},
     }
     compared = {*summarise([Judgement("a", "x", outcome="win")])["all"]}

@@ -10,9 +10,9 @@ from itertools import pairwise
 import pytest
 
 from errata.errors import DataError
+from errata.jsonl import encode_lines
 from errata.records import Pair, Revision
 from errata.report.review import decide, differences, read_decisions, write_review
-from errata.run_folder import encode_lines
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> &lt;b&gt; \u2028 {{ 7 * 7 }}'
 

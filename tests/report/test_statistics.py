@@ -71,3 +71,16 @@ def test_pooled_seeds_show_their_spread():
     assert found.sd == pytest.approx(0.1)
     assert found.high - found.low > 0.18  # wider than one run of 100 questions
     assert pool([{"a": True}, {"b": True}]) is None
+
+
+def test_seeds_that_are_alike_have_the_interval_of_one_and_so_do_all_right_and_all_wrong():
+    one = verdicts("1100" * 5)
+    assert (pool([one, one]).low, pool([one, one]).high) == (accuracy(one).low, accuracy(one).high)
+    right = pool([verdicts("11111"), verdicts("11111")])
+    assert right.accuracy == right.high == 1 and right.low == pytest.approx(5 / (5 + 1.959964**2))
+
+
+def test_a_measure_that_is_no_yes_or_no_is_paired_by_what_went_up_and_down():
+    before = {str(n): 0.5 for n in range(10)}
+    found = compare(before, {name: value + (0.2 if name != "0" else -0.2) for name, value in before.items()})
+    assert (found.gained, found.lost) == (9, 1) and found.p == pytest.approx(2 * (1 + 10) / 1024)

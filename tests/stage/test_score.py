@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from errata.chat import prompt_ids
 from errata.errors import ConfigError
+from errata.jsonl import encode_lines
 from errata.model.hf import HF
 from errata.model.likelihood import Scorer
 from errata.records import Likelihoods, Pair
-from errata.run_folder import RunFolder, encode_lines
+from errata.run_folder import RunFolder
 from errata.stage import score as stage_score
 from errata.stage.score import GUESS, likelihoods, score
 

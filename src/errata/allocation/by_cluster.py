@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import faiss
 import numpy as np
 
 from errata.allocation.base import Allocation, Embed, Share
@@ -72,6 +71,8 @@ class ByCluster(Allocation):
 
 def kmeans(vectors: np.ndarray, clusters: int, seed: int) -> list[int]:
     """The cluster of each vector, 0 to clusters - 1, the same for the same seed."""
+    import faiss
+
     means = faiss.Kmeans(
         vectors.shape[1], clusters, niter=25, nredo=3, seed=seed + 1, spherical=True, min_points_per_centroid=1
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 
 from errata.allocation.base import Allocation, Embed, Share
@@ -37,6 +36,8 @@ class ByDifficulty(Allocation):
 
     def spend(self, errors: Sequence[Attempt], asked: Sequence[Attempt], each: int, embed: Embed, seed: int) -> list[Share]:
         """In proportion to the rate of wrong answers nearby."""
+        import faiss
+
         pool = embed([attempt.question.text for attempt in asked])
         questions = embed([error.question.text for error in errors])
         _, places = faiss.knn(questions, pool, min(self.nearest, len(asked)), metric=faiss.METRIC_INNER_PRODUCT)

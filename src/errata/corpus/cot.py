@@ -20,9 +20,9 @@ from pathlib import Path
 
 from errata.corpus.cot_table import read_rows
 from errata.corpus.cot_templates import load_templates
+from errata.digests import digest
 from errata.errors import ConfigError, DataError
 from errata.records import Pair
-from errata.run_folder import digest
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class CoT:
         seed: decides, with a row's set and number, which template it gets.
         limit_per_set: at most so many rows of each set, the first ones.
         rows: published records; null for what is known of the chosen sets.
+        languages, licence: what each record says of itself.
     """
 
     path: str | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from errata.errors import DataError
+from errata.record_files import snippet
 
 
 def read_rows(file: Path, legacy: bool) -> Iterator[tuple[str, str, str]]:
@@ -24,11 +25,10 @@ def read_rows(file: Path, legacy: bool) -> Iterator[tuple[str, str, str]]:
                 continue
             if len(columns) != 3:
                 hint = " or read quotation marks as text with mode=clean" if legacy else ""
-                text = "\t".join(columns)
-                shown = text if len(text) <= 60 else text[:57] + "..."
+                shown = snippet("\t".join(columns))
                 raise DataError(
                     f"{file}, line {line}: expected three columns parted by tabs (question, answer, chain of thought), "
-                    f"found {len(columns)}: {shown!r}. Mend the line or leave it out{hint}."
+                    f"found {len(columns)}: {shown}. Mend the line or leave it out{hint}."
                 )
             question, answer, rationale = columns
             yield question, answer, rationale
@@ -40,6 +40,7 @@ def read_rows(file: Path, legacy: bool) -> Iterator[tuple[str, str, str]]:
 
 def _split_quoted(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and columns as the source reads them: csv with its usual quote character, escapes left as they are."""
+    csv.field_size_limit(1 << 17)  # the library's, whatever was read before: it ends a quotation that is never closed
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, delimiter="\t")
         for columns in reader:

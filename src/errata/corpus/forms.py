@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from errata.corpus.reading import Record
 from errata.errors import DataError
-from errata.run_folder import storable
+from errata.jsonl import storable
+from errata.record_files import Record
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -79,6 +79,34 @@ def history(value: Any, place: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, list | tuple) or any(not isinstance(turn, list | tuple) or len(turn) != 2 for turn in value):
         raise DataError(f"{place}: the history must be a list of [user, assistant] turns")
     return tuple((text_of(user, "history", place), text_of(assistant, "history", place)) for user, assistant in value)
+
+
+def questions(asked: Any, references: Any, place: str) -> list[dict[str, Any]]:
+    """The turns of a question as the fields of a pair each: its reference as the output, what was asked before as history.
+
+    A history's answers are empty: they are still to be given (`records.goes_on`).
+
+    Args:
+        asked: the user's turns.
+        references: an answer to each, or to the first of them; nothing where there are none.
+        place: where the record stands.
+    """
+    if not isinstance(asked, list | tuple) or not asked:
+        raise DataError(f"{place}: the turns must be a list of what is asked, one text a turn; found {type(asked).__name__}")
+    texts = [text_of(turn, "turns", place) for turn in asked]
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise DataError(f"{place}: turn {number} of {len(texts)} is empty")
+    if references is not None and not isinstance(references, list | tuple):
+        raise DataError(f"{place}: the references must be a list, one text a turn; found {type(references).__name__}")
+    outputs = [text_of(reference, "reference", place) for reference in references or ()]
+    if len(outputs) > len(texts):
+        raise DataError(f"{place}: {len(outputs)} references for {len(texts)} turns; give one a turn at most")
+    outputs += [""] * (len(texts) - len(outputs))
+    return [
+        {"instruction": text, "input": "", "output": output, "history": tuple((before, "") for before in texts[:number])}
+        for number, (text, output) in enumerate(zip(texts, outputs, strict=True))
+    ]
 
 
 def found(record: Record, path: str, place: str) -> Any:

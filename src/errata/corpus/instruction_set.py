@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from errata.corpus.forms import alpaca, conversation, found, history, names_of, text_of
-from errata.corpus.reading import ENDINGS, Record, files_of, hash_of, read, read_hub
+from errata.corpus.forms import alpaca, conversation, found, history, names_of, questions, text_of
+from errata.corpus.reading import files_of, hash_of, read_hub
 from errata.errors import DataError
-from errata.records import Pair
+from errata.places import no_hub_id
+from errata.record_files import ENDINGS, Record, read
+from errata.records import Pair, turn_id
 
-FORMATS = ("auto", "alpaca", "sharegpt", "messages", "fields")
+FORMATS = ("auto", "alpaca", "sharegpt", "messages", "fields", "turns")
 NAMES = ("id", "instruction", "input", "output", "history", "skill", "language")
 MANY = "mul"
 """ISO 639's code for a set of many languages."""
@@ -27,20 +29,25 @@ class InstructionSet:
     `alpaca` is {instruction, input, output}; where the instruction itself holds `Human:` and `Assistant:` turns
     (Alpaca-CoT's multi-turn records), they become the history. `sharegpt` is {conversations: [{from, value}]}, `messages` is
     {messages: [{role, content}]}: one pair a conversation, its last answered turn, with the turns before as history and the
-    system's words before the first turn. `fields` takes what `fields` names.
+    system's words before the first turn. `fields` takes what `fields` names. `turns` (test sets as MT-Bench): the field
+    that `fields.instruction` names is a list of what is asked in turn, `fields.output` of the references; a pair a turn.
 
     Differs from the source (Alpaca-CoT, uniform_finetune.py), which takes any text that holds the two role words for a
     conversation: here both must begin lines, and the turns must alternate.
 
     Attributes:
         path: a file, or a folder of files: .json, .jsonl, .csv, .tsv (each also .gz), .parquet.
-        hub: an id on the hub, read where no path is given; `hub_files` (a pattern), `hub_split` and `revision` narrow it.
-        format: one of FORMATS; `auto` looks at each record.
+        hub: an id on the hub, read where no path is given.
+        hub_files, hub_split: which of its files (a pattern), and which split.
+        revision: its branch, tag or commit.
+        format: `alpaca`, `sharegpt`, `messages`, `fields`, `turns`, or `auto`, which looks at each record.
         fields: our names to the file's fields (null: it has none); `a.0.b` goes down into objects and lists.
         rows: how many records are published.
         languages: ISO 639 codes, separated by commas; `mul`: many.
-        kind: what is in it; `tasks`: MT (many tasks) or TS (one); `made_by`: HG (people), SI (self-instruct), MIX, COL
-            (a collection): the columns of Alpaca-CoT's table.
+        licence: what it says of itself.
+        kind: what is in it.
+        tasks: MT (many tasks) or TS (one), as in Alpaca-CoT's table.
+        made_by: HG (people), SI (self-instruct), MIX, COL (a collection), as there.
         limit: read so many records only.
     """
 
@@ -66,12 +73,16 @@ class InstructionSet:
             found.append(f"{name}.format is {self.format!r}: choose {', '.join(FORMATS)}")
         if unknown := [key for key in self.fields if key not in NAMES]:
             found.append(f"{name}.fields names {', '.join(unknown)}: it may name {', '.join(NAMES)}")
-        if self.format == "fields" and "instruction" not in self._named:
+        if self.format == "turns" and name.startswith("corpus."):
+            found.append(f"{name}.format is turns, the form of test sets: such records hold no answers to learn from")
+        if self.format in ("fields", "turns") and "instruction" not in self._named:
             found.append(f"{name}.fields does not say which field the instruction is: set {name}.fields.instruction=FIELD")
         if self.limit is not None and self.limit < 1:
             found.append(f"{name}.limit is {self.limit}: choose 1 or more, or null for all")
         if self.path is None and self.hub is None:
             found.append(f"{name} is not at hand: set {name}.path=FILE_OR_FOLDER, or {name}.hub=ID")
+        elif self.path is None and no_hub_id(str(self.hub), bare=True):
+            found.append(f"{name}.hub is {self.hub!r}: that is no hub id (org/name); files of yours go to {name}.path")
         elif self.path is not None and not files_of(self.path):
             found.append(f"{name}.path is {self.path!r}: no such file, nor a folder with {', '.join(ENDINGS)} files")
         if not found and self.path is not None:
@@ -98,12 +109,14 @@ class InstructionSet:
     def pairs(self, name: str) -> Iterator[Pair]:
         """The records one by one; an id is `name/17` (counted from 0) or, where `fields` names the id, `name/ID`.
 
+        A turn of a question of several is a pair of its own, `name/17/turn_2`, behind the one before it.
+
         Raises:
             DataError: a file cannot be read, a record is of another form, or an id comes twice; names the record.
         """
         spoken = self.languages if self.languages != MANY and "," not in self.languages else ""
         named = self._named
-        number, seen = 0, set[str]()
+        number, referred, seen = 0, False, set[str]()
         for place, record in self._records(name):
             if number == self.limit:
                 return
@@ -111,11 +124,18 @@ class InstructionSet:
             key = own.pop("id", None) or str(number)
             if "id" in named:
                 if key in seen:
-                    raise DataError(f"{place}: the id {key!r} has come before. Set {name}.fields.id=null to count instead.")
+                    raise DataError(f"{place}: the id {key!r} has come before. Set its fields.id=null to count instead.")
                 seen.add(key)
             language = _code(own.pop("language", "")) or spoken
-            yield Pair(f"{name}/{key}", source=name, licence=self.licence, language=language, **own)
+            known = {"source": name, "licence": self.licence, "language": language, **own}
+            for turn, asked in enumerate(known.pop("turns", ()), 1):
+                referred |= asked["output"] != ""
+                yield Pair(turn_id(f"{name}/{key}", turn), **known, **asked)
+            if self.format != "turns":
+                yield Pair(f"{name}/{key}", **known)
             number += 1
+        if self.format == "turns" and "output" in named and not referred:
+            log.warning("%s: no record of %s has a reference under %r", name, self.location, named["output"])
         if self.rows is not None and self.limit is None and number != self.rows:
             log.warning("%s: %s holds %d records, %d are published", name, self.location, number, self.rows)
 
@@ -146,6 +166,10 @@ class InstructionSet:
             parts = alpaca(record, place)
         elif form == "fields":
             parts = {"instruction": "", "input": "", "output": ""}
+        elif form == "turns":
+            references = record.get(named.get("output", ""))
+            parts = {"turns": questions(found(record, named["instruction"], place), references, place)}
+            named = {ours: named[ours] for ours in ("id", "skill", "language") if ours in named}
         else:
             raise DataError(
                 f"{place}: neither instruction, nor conversations, nor messages, but {names_of(record)}. "

@@ -6,8 +6,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from typing import Any
 
 from errata.errors import DataError
 from errata.records import Pair
@@ -165,5 +164,7 @@ def _apportion(shares: Mapping[str, float], size: int) -> dict[str, int]:
 
 
 @functools.cache
-def _identifier() -> LanguageIdentifier:
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -9,8 +9,8 @@ three have an option E: under `paper`, which looks for the letters A to D only, 
 from dataclasses import dataclass
 
 from errata.dataset.multiple_choice import MultipleChoice
-from errata.dataset.source import Record
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Question
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from errata.dataset.source import Record, local_file, read_file, read_hub, snippet
+from errata.dataset.source import local_file, read_file, read_hub
 from errata.errors import DataError
+from errata.places import no_hub_id
+from errata.record_files import Record, snippet
 from errata.records import Attempt, Parsed, Prompt, Question, Verdict
 
 log = logging.getLogger("errata")
@@ -235,8 +237,8 @@ class FileBenchmark(Benchmark):
     def problems(self) -> list[str]:
         """What is wrong with the settings: a missing folder above all."""
         found = super().problems()
-        if not Path(self.path).expanduser().exists() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.path):
-            found.append(f"dataset.{self.name}.path is {self.path!r}: no such file or folder, and no hub id (org/name)")
+        if not Path(self.path).expanduser().exists() and (why := no_hub_id(self.path, bare=True)):
+            found.append(f"dataset.{self.name}.path is {self.path!r}: no such file or folder, {why}")
         for mapping in (self.splits, self.files, self.counts):
             unknown = sorted(mapping.keys() - set(SPLITS))
             found += [f"dataset.{self.name}: there is no split {name!r}; choose {', '.join(SPLITS)}" for name in unknown]

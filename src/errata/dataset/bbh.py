@@ -15,9 +15,10 @@ from typing import ClassVar
 
 from errata.dataset.base import FORMAT, PAPER, WRONG_VALUE, FileBenchmark, nothing_found
 from errata.dataset.multiple_choice import chosen
-from errata.dataset.source import Record, read_file, read_hub
+from errata.dataset.source import read_file, read_hub
 from errata.dataset.word_problem import final_number, same_number
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Prompt, Question, Verdict
 
 TASKS = (

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from errata.dataset.base import FORMAT, PAPER, FileBenchmark, nothing_found
 from errata.dataset.reply import split_problems
-from errata.dataset.source import Record
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Parsed, Question, Verdict
 from errata.sandbox import Limits, Outcome, Program, Sandbox
 

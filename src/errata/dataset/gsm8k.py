@@ -7,9 +7,9 @@ did Natalia sell altogether in April and May?" Its worked answer computes 48/2 =
 from dataclasses import dataclass
 
 from errata.dataset.base import FileBenchmark
-from errata.dataset.source import Record
 from errata.dataset.word_problem import WordProblems, gold_number
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Question
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from errata.dataset.base import PAPER, REFUSAL, WRONG_VALUE, FileBenchmark
-from errata.dataset.source import Record
 from errata.dataset.word_problem import WordProblems, canonical
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Question, Verdict
 
 UNANSWERABLE = "None"

@@ -7,7 +7,7 @@ list of numbers, are any two numbers closer to each other than given threshold."
 from dataclasses import dataclass
 
 from errata.dataset.coding import Coding
-from errata.dataset.source import Record
+from errata.record_files import Record
 from errata.records import Question
 
 

@@ -30,6 +30,7 @@ class LMEval:
     """Tasks of the harness, as one benchmark whose skills are the tasks.
 
     Attributes:
+        name: the first part of every question's id.
         tasks: names of tasks, groups or tags that the harness knows, or YAML files.
         include_path: folders with task files of your own.
         num_fewshot: worked examples, by the task's name in `tasks` (otherwise what the task says).

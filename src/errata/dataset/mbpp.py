@@ -11,8 +11,8 @@ import textwrap
 from dataclasses import dataclass
 
 from errata.dataset.coding import Coding
-from errata.dataset.source import Record
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Question
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from errata.dataset.base import PAPER
 from errata.dataset.multiple_choice import LETTERS, MultipleChoice, lettered
-from errata.dataset.source import Record
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Question
 
 

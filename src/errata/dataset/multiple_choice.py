@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from errata.dataset.base import CORRECTED, FORMAT, NO_ANSWER, PAPER, WRONG_VALUE, FileBenchmark, nothing_found, refuses
 from errata.dataset.reply import LABEL, split_problems
-from errata.dataset.source import Record
 from errata.errors import DataError
+from errata.record_files import Record
 from errata.records import Parsed, Question, Verdict
 
 LETTERS = string.ascii_uppercase

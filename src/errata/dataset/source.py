@@ -1,20 +1,16 @@
-r"""Reading a benchmark's records: a hub id through `datasets`, or a local folder or file in any of the usual formats.
+"""Reading a benchmark's records: a hub id through `datasets`, or a local folder or file in any of the usual formats.
 
-Local formats: JSON Lines, a JSON array (also one that is named .jsonl), one JSON object that holds the array, CSV, TSV and
-parquet. Lines are split on "\n" only: some texts hold U+2028.
+Local formats: those of `errata.record_files`, and one JSON object that holds the array.
 """
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from errata.errors import DataError
+from errata.record_files import Record, read
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-Record = dict[str, Any]
 
 
 def local_file(path: str, names: Sequence[str]) -> Path | None:
@@ -45,23 +41,22 @@ def read_file(file: Path) -> Iterator[tuple[str, Record]]:
     """Yield (place, record), the place being `FILE, line N` or `FILE, record N`.
 
     Raises:
-        DataError: the file is missing, empty or not what its name says; names the line.
+        DataError: the file is missing, or not what its name says; names the line or record.
     """
     if not file.is_file():
         raise DataError(f"{file}: no such file. Set the dataset's path to a folder or file that exists.")
-    if file.suffix == ".parquet":
-        yield from _read_parquet(file)
-        return
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text ({error})") from error
-    if file.suffix in (".csv", ".tsv"):
-        yield from _read_table(file, text)
-    elif text.lstrip().startswith("[") or (file.suffix == ".json" and text.lstrip().startswith("{")):
-        yield from _read_array(file, text)
-    else:
-        yield from _read_lines(file, text)
+    records = read(file)
+    if file.suffix == ".json":
+        first = list(islice(records, 2))
+        records = _members(file, first[0][1]) if len(first) == 1 else chain(first, records)
+    yield from records
+
+
+def _members(file: Path, whole: Record) -> Iterator[tuple[str, Record]]:
+    """The records of {"examples": [...]} and the like; an object that holds no such list is a file of one record."""
+    lists = [value for value in whole.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    for number, record in enumerate(lists[0] if len(lists) == 1 else [whole]):
+        yield f"{file}, record {number}", record
 
 
 def read_hub(path: str, subset: str | None, split: str) -> Iterator[tuple[str, Record]]:
@@ -85,65 +80,3 @@ def read_hub(path: str, subset: str | None, split: str) -> Iterator[tuple[str, R
         ) from error
     for number, row in enumerate(rows):
         yield f"{path}, {split}, record {number}", dict(row)
-
-
-def _read_lines(file: Path, text: str) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            place = f"{file}, line {number}"
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{place}: expected one JSON object, got {snippet(line)} ({error})") from error
-            yield place, _object(record, place)
-
-
-def _read_array(file: Path, text: str) -> Iterator[tuple[str, Record]]:
-    try:
-        whole = json.loads(text)
-    except ValueError as error:
-        if text.lstrip().startswith("{"):  # JSON Lines under the name .json
-            yield from _read_lines(file, text)
-            return
-        raise DataError(f"{file}: expected a JSON array ({error})") from error
-    if isinstance(whole, dict):  # {"examples": [...]} and the like; one flat object is a file of one record
-        lists = [value for value in whole.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        whole = lists[0] if len(lists) == 1 else [whole]
-    for number, record in enumerate(whole):
-        yield f"{file}, record {number}", _object(record, f"{file}, record {number}")
-
-
-def _read_table(file: Path, text: str) -> Iterator[tuple[str, Record]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if file.suffix == ".tsv" else ",")
-    try:
-        for record in reader:
-            place = f"{file}, line {reader.line_num}"
-            if None in record or None in record.values():
-                raise DataError(
-                    f"{place}: the row has not as many fields as the head ({', '.join(reader.fieldnames or ())})"
-                )
-            yield place, dict(record)
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: {error}") from error
-
-
-def _read_parquet(file: Path) -> Iterator[tuple[str, Record]]:
-    from pyarrow import ArrowException, parquet
-
-    try:
-        table = parquet.read_table(file)
-    except (OSError, ArrowException) as error:
-        raise DataError(f"{file}: no parquet file ({str(error).splitlines()[0]})") from error
-    for number, record in enumerate(table.to_pylist()):
-        yield f"{file}, record {number}", record
-
-
-def _object(record: Any, place: str) -> Record:
-    if not isinstance(record, dict):
-        raise DataError(f"{place}: expected one JSON object, got {snippet(json.dumps(record))}")
-    return record
-
-
-def snippet(text: str, length: int = 60) -> str:
-    """A text as it is quoted in a message: at most `length` characters."""
-    return repr(text if len(text) <= length else text[: length - 3] + "...")

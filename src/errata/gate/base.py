@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -50,6 +50,24 @@ class Gate(Protocol):
     def open(self, context: Context) -> Check:
         """The check for one batch of rows, fed in order."""
         ...
+
+
+class EachRow:
+    """Base of gates that look at one row at a time, whatever came before it."""
+
+    remembers: ClassVar[bool] = False
+
+    def problems(self) -> list[str]:
+        """Nothing can be wrong with it."""
+        return []
+
+    def check(self, row: Example, context: Context) -> tuple[str, str] | None:
+        """The (reason, evidence) a row is rejected for, or None."""
+        raise NotImplementedError
+
+    def open(self, context: Context) -> Check:
+        """The check; it remembers nothing."""
+        return lambda row: self.check(row, context)
 
 
 def words(text: str) -> list[str]:

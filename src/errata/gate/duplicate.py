@@ -4,12 +4,13 @@ Differs from the source, which compares exact question strings within one merge 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from datasketch import MinHash, MinHashLSH
+from typing import TYPE_CHECKING, ClassVar
 
 from errata.gate.base import Check, Context, words
 from errata.records import Example
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 _PERMUTATIONS = 128
 MOST = 0.98
@@ -36,10 +37,12 @@ class Duplicate:
 
     def open(self, context: Context) -> Check:
         """The check; it remembers every question it has let through."""
+        from datasketch import MinHashLSH
+
         exact: dict[str, str] = {}
         near = MinHashLSH(threshold=self.similarity, num_perm=_PERMUTATIONS)
 
-        def remember(name: str, key: str, sketch: MinHash) -> None:
+        def remember(name: str, key: str, sketch: "MinHash") -> None:
             if key not in exact:
                 exact[key] = name
                 near.insert(name, sketch)
@@ -61,7 +64,9 @@ class Duplicate:
         return check
 
 
-def _sketch(text: str) -> MinHash:
+def _sketch(text: str) -> "MinHash":
+    from datasketch import MinHash
+
     found = words(text)
     sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
     sketch.update_batch([" ".join(found[i : i + 3]).encode() for i in range(max(1, len(found) - 2))])

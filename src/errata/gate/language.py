@@ -3,11 +3,9 @@
 import functools
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-from errata.gate.base import Check, Context
+from errata.gate.base import Context, EachRow
 from errata.records import Example
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Thai to Chinese
@@ -19,7 +17,7 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 @dataclass
-class Language:
+class Language(EachRow):
     """Rejects `language`: a paragraph of the prompt is in another language.
 
     Each paragraph is judged by itself, so that an instruction in one language does not hide a question in another. Numbers,
@@ -35,8 +33,6 @@ class Language:
     words: int = 8
     certainty: float = 0.98
 
-    remembers: ClassVar[bool] = False
-
     def problems(self) -> list[str]:
         """An unknown language, or limits out of range."""
         found = []
@@ -48,23 +44,21 @@ class Language:
             found.append(f"gate.language.certainty is {self.certainty}: choose 0.5 or more, and less than 1")
         return found
 
-    def open(self, context: Context) -> Check:
-        """The check; it remembers nothing."""
-
-        def check(row: Example) -> tuple[str, str] | None:
-            for paragraph in _PARAGRAPH.split(row.prompt):
-                found = _WORD.findall(paragraph)
-                if len(found) < self.words:
-                    continue
-                ranked = dict(_identifier().rank(" ".join(found)))
-                if 1 - ranked[self.language] >= self.certainty:
-                    most = next(iter(ranked))
-                    return "language", f"{most} rather than {self.language}: {' '.join(paragraph.split())[:200]}"
-            return None
-
-        return check
+    def check(self, row: Example, context: Context) -> tuple[str, str] | None:
+        """The first paragraph of the prompt that is in another language."""
+        for paragraph in _PARAGRAPH.split(row.prompt):
+            found = _WORD.findall(paragraph)
+            if len(found) < self.words:
+                continue
+            ranked = dict(_identifier().rank(" ".join(found)))
+            if 1 - ranked[self.language] >= self.certainty:
+                most = next(iter(ranked))
+                return "language", f"{most} rather than {self.language}: {' '.join(paragraph.split())[:200]}"
+        return None
 
 
 @functools.cache
-def _identifier() -> LanguageIdentifier:
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

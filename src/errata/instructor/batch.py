@@ -12,9 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import openai
+from typing import TYPE_CHECKING, Any
 
 from errata.errors import InstructorError
 from errata.instructor.engine import Outcome, highest_cost, used_up
@@ -22,6 +20,9 @@ from errata.instructor.openai import UNREADABLE, OpenAI
 from errata.instructor.pace import backoff
 from errata.instructor.writer import Writer
 from errata.ledger import BATCH, Batch, BudgetReached, Call, Cost, Ledger, Purse, Stored
+
+if TYPE_CHECKING:
+    import openai
 
 _ROUNDS = 3
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -102,6 +103,8 @@ class _Batches:
 
     async def _drive(self, batch: Batch) -> dict[str, Stored | str | None]:
         """See a batch to its end: what became of each of its calls (None: to be sent again)."""
+        import openai
+
         client: openai.AsyncOpenAI = self.instructor.client.with_options(max_retries=self.instructor.max_retries)
         try:
             ended = await self._ended(client, await self._created(client, batch))
@@ -128,8 +131,10 @@ class _Batches:
         await self.writer.do(lambda ledger: _keep(ledger, batch, results))
         return results
 
-    async def _created(self, client: openai.AsyncOpenAI, batch: Batch) -> str:
+    async def _created(self, client: "openai.AsyncOpenAI", batch: Batch) -> str:
         """The batch's id: as it is known, as it is found by its name, or newly made."""
+        import openai
+
         if batch.batch_id:
             return batch.batch_id
         once, tried = client.with_options(max_retries=0), 0
@@ -142,7 +147,7 @@ class _Batches:
                     raise
                 await asyncio.sleep(backoff(tried, None))
 
-    async def _create(self, client: openai.AsyncOpenAI, once: openai.AsyncOpenAI, batch: Batch) -> str:
+    async def _create(self, client: "openai.AsyncOpenAI", once: "openai.AsyncOpenAI", batch: Batch) -> str:
         """Upload and create what the endpoint does not have yet under the batch's name."""
         file_id, name = batch.file_id, f"errata-{batch.name}.jsonl"
         async for made in client.batches.list(limit=100):
@@ -169,7 +174,7 @@ class _Batches:
         await self.writer.do(lambda ledger: ledger.open_batch(known))
         return batch_id or ""
 
-    async def _ended(self, client: openai.AsyncOpenAI, batch_id: str) -> Any:
+    async def _ended(self, client: "openai.AsyncOpenAI", batch_id: str) -> Any:
         while (batch := await client.batches.retrieve(batch_id)).status not in _ENDED:
             counts = batch.request_counts
             if counts is not None:

@@ -28,11 +28,12 @@ from typing import Any
 
 import aiohttp
 
+from errata.digests import fingerprint_folder
 from errata.errors import InstructorError
 from errata.instructor.base import PassingTrouble
 from errata.instructor.openai import OpenAI
 from errata.ledger import Call, Stored
-from errata.run_folder import fingerprint_folder
+from errata.places import no_hub_id
 
 _NEUTRAL = {"neutral": True}
 _STOP_S = 10.0
@@ -86,8 +87,10 @@ class LocalServer(OpenAI):
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """No such folder, no command for the server, impossible settings."""
         found = super().problems(datasets)
-        if not self._is_local and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.path):
-            found.append(f"instructor.path is {self.path!r}: no such folder, and no hub id (org/name) either")
+        if not self.sends:
+            return found
+        if not self._is_local and (why := no_hub_id(self.path)):
+            found.append(f"instructor.path is {self.path!r}: no such folder, {why}")
         elif self._is_local and not (Path(self._served) / "config.json").is_file():
             found.append(f"instructor.path is {self.path!r}: the folder has no config.json, so it holds no model")
         if self.start_s < 1:

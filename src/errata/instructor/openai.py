@@ -15,18 +15,16 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import aiohttp
-
 from errata.endpoint import LOOPBACK, Endpoint
 from errata.errors import InstructorError
 from errata.instructor.base import FailedCall, PassingTrouble, SchemaRefused
+from errata.jsonl import storable
 from errata.ledger import Call, Ledger, Stored
-from errata.run_folder import storable
+from errata.places import no_hub_id
 
 _NEUTRAL = {"neutral": True}
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English
 _PER_MESSAGE = 8  # the roles' own tokens, at most
-_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _OWN_FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "response_format")
 _BUSY = (429, 503, 529)
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
@@ -53,6 +51,7 @@ class OpenAI(Endpoint):
         mode: `now`, or `batch`: through the endpoint's Batch API, slower and cheaper.
         batch_discount: the share of the price that a batch saves.
         batch_poll_s: seconds between two looks at a batch.
+        sends: false: only what the ledger holds is given, failures too; nothing is sent, no key is needed.
     """
 
     temperature: float | None = 0.8
@@ -71,8 +70,7 @@ class OpenAI(Endpoint):
     mode: str = field(default="now", metadata=_NEUTRAL)
     batch_discount: float = field(default=0.5, metadata=_NEUTRAL)
     batch_poll_s: float = field(default=60.0, metadata=_NEUTRAL)
-
-    sends = True
+    sends: bool = field(default=True, metadata=_NEUTRAL)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +78,7 @@ class OpenAI(Endpoint):
 
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """No key, a malformed address, impossible numbers."""
-        found = self.address_problems("instructor")
+        found = self.address_problems("instructor") if self.sends else []
         at_least: dict[str, float] = {
             "max_tokens": 1, "temperature": 0, "usd_per_million_in": 0, "usd_per_million_out": 0,
             "usd_per_million_cached": 0, "requests_per_minute": 0.001, "tokens_per_minute": 1, "deadline_s": 1,
@@ -98,6 +96,7 @@ class OpenAI(Endpoint):
             for name in _OWN_FIELDS
             if name in self.extra_body
         ]
+        found += self.body_problems("instructor", self.extra_body)
         if self.mode not in ("now", "batch"):
             found.append(f"instructor.mode is {self.mode!r}: choose now or batch")
         if self.max_tokens_field not in ("max_tokens", "max_completion_tokens"):
@@ -106,15 +105,15 @@ class OpenAI(Endpoint):
             )
         if (self.usd_per_million_in is None) != (self.usd_per_million_out is None):
             found.append("instructor.usd_per_million_in and usd_per_million_out: give both prices, or none")
-        if self.tokenizer and not Path(self.tokenizer).expanduser().is_dir() and self.tokenizer.count("/") != 1:
-            found.append(f"instructor.tokenizer is {self.tokenizer!r}: no such folder, and no hub id (org/name) either")
+        if self.tokenizer and not Path(self.tokenizer).expanduser().is_dir() and (why := no_hub_id(self.tokenizer)):
+            found.append(f"instructor.tokenizer is {self.tokenizer!r}: no such folder, {why}")
         return found
 
     def probe(self) -> None:
         """Open and close a connection to the endpoint's host and port."""
         address = urlsplit(self.base_url)
-        if address.hostname not in LOOPBACK and address.scheme in getproxies():
-            return  # only the proxy can tell
+        if not self.sends or (address.hostname not in LOOPBACK and address.scheme in getproxies()):
+            return  # there is nothing to reach; or only the proxy can tell
         port = address.port or (443 if address.scheme == "https" else 80)
         try:
             socket.create_connection((address.hostname or "", port), timeout=10).close()
@@ -179,11 +178,14 @@ class OpenAI(Endpoint):
 
     async def reply(self, call: Call) -> Stored:
         """One attempt at a chat completion."""
+        import aiohttp
+
+        never_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
         start = time.monotonic()
         try:
             status, headers, content = await self.post("chat/completions", self.body(call))
         except (aiohttp.ClientError, OSError) as error:
-            name = "NoConnection" if isinstance(error, _NEVER_SENT) else "ConnectionLost"
+            name = "NoConnection" if isinstance(error, never_sent) else "ConnectionLost"
             said = " ".join(f"{name}: {type(error).__name__} {error}".split())
             raise PassingTrouble(self.hide(said), charged=name == "ConnectionLost") from None
         self._heed(headers)

@@ -17,6 +17,7 @@ class Replay:
 
     Attributes:
         endpoint, model, seed: take only such replies, where the ledger holds several to the same request.
+        concurrency: without effect: nothing is sent.
     """
 
     endpoint: str | None = None

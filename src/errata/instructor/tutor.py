@@ -21,12 +21,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any
 
 from errata.dataset import arithmetic
 from errata.instructor.openai import OpenAI
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 FLAWS = ("wrong_sum", "missing_answer", "prose", "truncated", "http_429", "http_500")
 _HOW_MANY = re.compile(r"\b(\d+)\s+(?:\w+\s+){0,2}(?:problems|questions)\b", re.IGNORECASE)
@@ -70,6 +71,8 @@ class Tutor(OpenAI):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve on a free port of 127.0.0.1, with a client connected to it."""
+        from aiohttp import web
+
         runner = web.AppRunner(application(self.flaw_rate), access_log=None)
         await runner.setup()
         try:
@@ -82,8 +85,10 @@ class Tutor(OpenAI):
             await runner.cleanup()
 
 
-def application(flaw_rate: float) -> web.Application:
+def application(flaw_rate: float) -> "web.Application":
     """The server: POST /v1/chat/completions."""
+    from aiohttp import web
+
     attempts: Counter[str] = Counter()
 
     async def complete(request: web.Request) -> web.Response:
@@ -149,6 +154,8 @@ def _completion(body: dict[str, Any], text: str, finish_reason: str) -> dict[str
 
 def main() -> None:
     """Serve until stopped."""
+    from aiohttp import web
+
     parser = argparse.ArgumentParser(prog="python -m errata.instructor.tutor", description="Serve the embedded tutor.")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--flaw-rate", type=float, default=0.2)

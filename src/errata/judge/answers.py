@@ -1,6 +1,7 @@
 """Answers out of files, each to its item of the test set.
 
-A file is a JSON array (or an object with one under `data`), or JSON Lines. A record holds an answer and, where it can, the
+A file is a JSON array (or an object with one under `data`), or JSON Lines. A record holds an answer (to a question of
+several turns a list of answers, or FastChat's `choices`, of which the first counts) and, where it can, the
 item's id or its instruction: by ids, else by instructions, else by position the answers find their items, one way for the
 whole file. By position only where the records carry neither and there are as many as items: an answer at the wrong item
 would be judged without anybody noticing.
@@ -16,25 +17,30 @@ from typing import Any
 import msgspec
 
 from errata.errors import DataError
-from errata.records import Pair
+from errata.records import Pair, goes_on, turn_id
 
 ANSWERS = ("generate", "P", "response", "answer", "output", "text")
 """Where an answer is looked for, in this order: a record with a `response` may hold the reference as its `output`."""
 REFERENCE = "reference"
 """In the place of a file: the test set's own answers."""
+_FASTCHAT_FAILED = "$ERROR$"
 _IDS = ("id", "question_id", "key")
 _INSTRUCTIONS = ("instruction", "Instruction", "question", "prompt", "Q")
 
 
 @dataclass(frozen=True)
 class Found:
-    """An answer in a file; `text` is None where the model gave none (`failure` says why)."""
+    """An answer in a file; `text` is None where the model gave none (`failure` says why).
+
+    `turn` is its place in a list of answers to one question, from 1; 0 where it stands alone.
+    """
 
     text: str | None
     id: str = ""
     instruction: str = ""
     input: str = ""
     failure: str = ""
+    turn: int = 0
 
 
 def revisions_file(path: str) -> Path:
@@ -69,19 +75,34 @@ def read_answers(file: Path) -> list[Found]:
     """
     found = []
     for number, record in enumerate(_records(file)):
+        own = next((str(record[key]) for key in _IDS if isinstance(record.get(key), str | int)), "")
+        by_turn = _by_turn(record)
+        for turn, said in enumerate(by_turn or (), 1):
+            why = "FastChat's endpoint failed" if said.strip() == _FASTCHAT_FAILED else ""
+            found.append(Found(None if why else said, own and turn_id(own, turn), failure=why, turn=turn))
+        if by_turn:
+            continue
         name = next((name for name in ANSWERS if isinstance(record.get(name), str)), None)
         if name is None:
             raise DataError(
-                f"{file}, record {number}: no answer; it must stand under {', '.join(ANSWERS)}; "
-                f"the record has {', '.join(map(str, record))}"
+                f"{file}, record {number}: no answer; it must stand under {', '.join(ANSWERS)} (one text; of a question of "
+                f"several turns a list), or as FastChat's choices; the record has {', '.join(map(str, record))}"
             )
-        own = next((str(record[key]) for key in _IDS if isinstance(record.get(key), str | int)), "")
         instruction = next((record[key] for key in _INSTRUCTIONS if key != name and isinstance(record.get(key), str)), "")
         failure = str(record.get("failure") or "")
         given = record.get("input")
         text = None if failure else record[name]
         found.append(Found(text, own, instruction, given if isinstance(given, str) else "", failure))
     return found
+
+
+def _by_turn(record: dict[str, Any]) -> list[str] | None:
+    """The answers to a question of several turns; None where the record holds no such list."""
+    choices = record.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    given = [first.get("turns")] if isinstance(first, dict) else [record.get(name) for name in ANSWERS]
+    lists = (one for one in given if isinstance(one, list) and one and all(isinstance(text, str) for text in one))
+    return next(lists, None)
 
 
 def match(testset: str, questions: Sequence[Pair], answers: Sequence[Found], file: Path) -> list[Found]:
@@ -93,6 +114,7 @@ def match(testset: str, questions: Sequence[Pair], answers: Sequence[Found], fil
     counts = f"{testset} has {len(questions)} items, {file} has {len(answers)} answers"
     if not any(answer.id or answer.instruction for answer in answers):
         if len(answers) == len(questions):
+            _check_turns(questions, answers, file)
             return list(answers)
         raise DataError(
             f"{counts}, which carry neither ids nor instructions: they can be matched by position only where there are as "
@@ -113,6 +135,23 @@ def match(testset: str, questions: Sequence[Pair], answers: Sequence[Found], fil
             f"{first.instruction[:80]!r}. Answers are matched by id, or else by the exact instruction"
         )
     return [answer for answer in found if answer is not None]
+
+
+def _check_turns(questions: Sequence[Pair], answers: Sequence[Found], file: Path) -> None:
+    """Lists that are matched by position must begin where questions begin.
+
+    Raises:
+        DataError: one has more or fewer answers than its question has turns; names the item where that shows.
+    """
+    before: Pair | None = None
+    for pair, answer in zip(questions, answers, strict=True):
+        goes = before is not None and goes_on(pair.history, before.history, before.prompt)
+        if answer.turn and goes != (answer.turn > 1):
+            raise DataError(
+                f"{file}: at {pair.id} its lists of answers do not fit the questions: give each question an answer a turn, "
+                "or add the questions' ids"
+            )
+        before = pair
 
 
 def _agree(questions: Sequence[Pair], found: Sequence[Found | None]) -> bool:

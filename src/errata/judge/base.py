@@ -53,7 +53,7 @@ class Judge(Protocol):
 
 
 def shown(pair: Pair) -> str:
-    """What was asked, as a judge or a model reads it: the last turn, behind the turns before it, where there are any."""
+    """What was asked, as a judge reads it: the last turn, behind the turns before it, where there are any."""
     if not pair.history:
         return pair.prompt
     turns = [f"User: {asked}\n\nAssistant: {answered}" for asked, answered in pair.history]

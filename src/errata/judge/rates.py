@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 _RIDGE = 1e-3
 
@@ -91,6 +89,8 @@ def length_controlled(preferences: Sequence[float], lengths: Sequence[tuple[int,
     if spread == 0 or wanted.min() == wanted.max():
         return float(wanted.mean())
     longer = np.tanh(difference / spread)
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = weights[0] + weights[1] * longer

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from errata.digests import digest
 from errata.errors import DataError
 from errata.judge.base import Item
 from errata.judge.comparison import UNPARSED, Scores, outcome, summarise
@@ -22,7 +23,6 @@ from errata.judge.rating import BEFORE
 from errata.judge.rating import summarise as summarise_ratings
 from errata.judge.reading import scores
 from errata.records import Judgement, Reply, Request
-from errata.run_folder import digest
 
 _ENDINGS = (".json", ".jsonl")
 
@@ -54,7 +54,7 @@ class Recorded:
             return ["judge.path is empty: name a file, a folder or a pattern"]
         missing = [path for path in given if not _files(path)]
         found = [f"judge.path is {path!r}: no .json or .jsonl file there" for path in missing]
-        graded = [file for path in given for _, file in _files(path) if _judge_of(file) in ("Belle", "MMCU")]
+        graded = [file for path in given for _, file in _files(path) if _judge_of(file) in ("Belle", "MMCU", "MTBench")]
         found += [
             f"judge.path: {file} holds grades, no comparisons; its figures are its run's (errata report)" for file in graded
         ]

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from errata.digests import digest
 from errata.errors import ConfigError
 from errata.judge.base import Item, shown
 from errata.judge.comparison import NO_REPLY, UNPARSED
@@ -22,7 +23,6 @@ from errata.judge.rating import BEFORE, rated, summarise
 from errata.judge.reading import whole_lines
 from errata.prompts import Prompts, read_prompts
 from errata.records import Judgement, Pair, Reply, Request
-from errata.run_folder import digest
 
 _HERE = Path(__file__).parent
 _NAMES = ("instruction", "response", "dimensions", "form")

@@ -7,16 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import openai
-
 from errata.endpoint import Endpoint
 from errata.errors import ModelError
+from errata.jsonl import storable
 from errata.model.base import TOO_LONG, Answer, AnswersOnly
 from errata.records import Prompt
-from errata.run_folder import storable
 
-_REFUSALS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-_TROUBLE = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 _IN_A_ROW = 5
 
 
@@ -43,7 +39,7 @@ class EndpointStudent(Endpoint, AnswersOnly):
 
     def problems(self) -> list[str]:
         """No key, a malformed address, impossible numbers."""
-        return self.address_problems("model")
+        return self.address_problems("model") + self.body_problems("model", self.extra_body)
 
     def answers(
         self, prompts: Sequence[Prompt], max_new_tokens: int, stop: Sequence[str] = ()
@@ -97,7 +93,13 @@ class EndpointStudent(Endpoint, AnswersOnly):
                     task.cancel()
 
     async def _ask(self, prompt: Prompt, max_new_tokens: int, stop: Sequence[str]) -> Answer:
+        import openai
+
+        refusals = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+        trouble = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
         messages = [] if self.system is None else [{"role": "system", "content": self.system}]
+        for asked, said in prompt.history:
+            messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
         messages.append({"role": "user", "content": prompt.user})
         body = dict(self.extra_body)
         if prompt.prefill:  # as vLLM and SGLang have it
@@ -116,9 +118,9 @@ class EndpointStudent(Endpoint, AnswersOnly):
             tokens = completion.usage.completion_tokens if completion.usage else 0
             self._answered, self._failed_in_a_row = True, 0
             return Answer(storable(choice.message.content or ""), choice.finish_reason != "length", tokens=tokens)
-        except (*_REFUSALS, *_TROUBLE) as error:
+        except (*refusals, *trouble) as error:
             self._failed_in_a_row += 1
-            if isinstance(error, _REFUSALS) or not self._answered or self._failed_in_a_row >= _IN_A_ROW:
+            if isinstance(error, refusals) or not self._answered or self._failed_in_a_row >= _IN_A_ROW:
                 raise ModelError(
                     f"model.base_url={self.base_url} gives no answers for model {self.model}: {self.say(error)}. "
                     "What was answered is kept; the same command goes on from there."

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from errata.chat import ChatTemplateError, end_token_id, prompt_ids, response_ids
+from errata.digests import digest, fingerprint_folder
 from errata.errors import ConfigError
 from errata.model.base import TOO_LONG, Answer, Weights
 from errata.model.folder import attention_problems, code_problems, folder_problems, gguf_problems, has_template
+from errata.places import no_hub_id
 from errata.records import Prompt
-from errata.run_folder import digest, fingerprint_folder
 from errata.weights import apply_adapter, load_network, load_tokenizer, no_template, template_text
 
 _CACHE_SHARE = {"cpu": 0.25, "cuda": 0.6}  # of the free memory, for keys and values
@@ -87,8 +88,8 @@ class HF:
         """What is wrong with the folder (absent, without weights, a tokenizer or a template) or with a setting."""
         found = self._adapter_problems() + self._setting_problems()
         if not self._is_local:
-            if self.path.count("/") != 1:
-                found.append(f"model.path is {self.path!r}: no such folder or GGUF file, and no hub id (org/name) either")
+            if why := no_hub_id(self.path):
+                found.append(f"model.path is {self.path!r}: no such folder or GGUF file, {why}")
             return found + self._template_problems()
         if self.revision is not None:
             found.append(f"model.revision is {self.revision!r}: {self.path} is a local folder, which has one version only")
@@ -210,7 +211,7 @@ class HF:
 
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         prefill = self.tokenizer(prompt.prefill, add_special_tokens=False)["input_ids"] if prompt.prefill else []
-        return [*prompt_ids(self.tokenizer, prompt.user, self.system), *prefill]
+        return [*prompt_ids(self.tokenizer, prompt.user, self.system, prompt.history), *prefill]
 
     def _answer(self, tokens: list[int], stopped: bool, stop: Sequence[str]) -> Answer:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)

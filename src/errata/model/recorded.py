@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
+from errata.digests import digest
 from errata.errors import ConfigError
 from errata.model.base import NO_RESPONSE, Answer, AnswersOnly
 from errata.records import Attempt, Prompt
-from errata.run_folder import digest
 
 _IDS = ("id", "task_id")
 _TEXTS = ("question", "prompt", "input")

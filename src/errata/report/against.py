@@ -21,7 +21,7 @@ class Cell:
         dataset: Errata's dataset or test set, its part and measure.
         digits: decimals as published.
         n, measured, low, high, iteration, protocol: of the run; None where it has not measured that.
-        printed, published_n: of the source; None where it has not published that.
+        printed, published_n, published_iteration: of the source; None where it has not published that.
         difference: measured minus printed.
         inside: whether the printed value lies in the run's interval; None where one of them is missing.
         missing: why a side is missing.
@@ -39,6 +39,7 @@ class Cell:
     protocol: str = ""
     printed: float | None = None
     published_n: int | None = None
+    published_iteration: int | None = None
     difference: float | None = None
     inside: bool | None = None
     missing: str = ""
@@ -93,8 +94,11 @@ def list_lines() -> list[str]:
 def _cell(results: Mapping[str, Any], row: Row, column: Column) -> Cell:
     printed = row.values[column.name]
     found = mean_measured(results, row.table, column) if column.mean_of else measured(results, column)
-    digits, missing = _digits(row.table, column), "" if printed is not None else "not published"
-    empty = Cell(column.name, _dataset(column), column.unit, digits, printed=printed, published_n=column.n, missing=missing)
+    digits, missing = digits_of(row.table, column), "" if printed is not None else "not published"
+    empty = Cell(
+        column.name, _dataset(column), column.unit, digits, printed=printed, published_n=column.n,
+        published_iteration=column.iteration, missing=missing,
+    )  # fmt: skip
     if isinstance(found, str):
         return replace(empty, missing="; ".join(filter(None, [found, missing])))
     return _filled(empty, found)
@@ -115,9 +119,7 @@ def _filled(cell: Cell, found: Measured) -> Cell:
 def _lines(results: Mapping[str, Any], row: Row, cells: Sequence[Cell]) -> list[str]:
     """What to know before reading the differences."""
     table = row.table
-    lines = [f"{row.name}: {table.place}; {table.known}; {table.citation}"]
-    if table.conditions:
-        lines.append(f"the published values hold under: {'; '.join(table.conditions)}")
+    lines = [f"{row.name}: {table.place}; {table.known}; {table.citation}", *_conditions(table)]
     protocols = sorted({cell.protocol for cell in cells if cell.column and cell.protocol} - {table.protocol})
     if table.protocol and protocols:
         lines.append(
@@ -140,15 +142,30 @@ def _lines(results: Mapping[str, Any], row: Row, cells: Sequence[Cell]) -> list[
         lines.append(
             f"the run's verdicts are by {kind}{f' with {model}' if model else ''}: a rate holds for its judge and opponent"
         )
-    left = [column.name for column in table.columns if not column.measure and not column.mean_of]
-    if left:
-        lines.append(f"published, and not measured by Errata: {', '.join(left)}")
+    lines += _not_measured(table)
     lines += [
         f"slip in the source: {slip.column} is {row.values[slip.column]:g}, {slip.follows:g} follows ({slip.note})"
         for slip in row.slips
     ]
-    lines += [f"note: {note}" for note in table.notes]
-    return lines
+    return [*lines, *(f"note: {note}" for note in table.notes)]
+
+
+def table_lines(table: Table) -> list[str]:
+    """What to know of a whole published table."""
+    named = f"{table.name}: {table.place}; {table.known}; {table.citation}"
+    slips = [
+        f"slip in the source: {slip.column} of {slip.row}, {slip.follows:g} follows ({slip.note})" for slip in table.slips
+    ]
+    return [named, *_conditions(table), *_not_measured(table), *slips, *(f"note: {note}" for note in table.notes)]
+
+
+def _conditions(table: Table) -> list[str]:
+    return [f"the published values hold under: {'; '.join(table.conditions)}"] if table.conditions else []
+
+
+def _not_measured(table: Table) -> list[str]:
+    left = [column.name for column in table.columns if not column.measure and not column.mean_of]
+    return [f"published, and not measured by Errata: {', '.join(left)}"] if left else []
 
 
 def _dataset(column: Column) -> str:
@@ -157,7 +174,7 @@ def _dataset(column: Column) -> str:
     return f"{name}: {COMPARED[column.measure]}" if column.measure in COMPARED else name
 
 
-def _digits(table: Table, column: Column) -> int:
+def digits_of(table: Table, column: Column) -> int:
     """How many decimals the column is printed with: as many as any of its values needs, at least one."""
     place = table.columns.index(column)
     values = [values[place] for values in table.rows.values()]

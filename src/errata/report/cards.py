@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from errata.records import Example
 from errata.report.origin import Origin, as_hub_id
 from errata.report.results import ALL
+from errata.report.strategy_name import strategy_name
 from errata.report.tables import p_value, percent
 from errata.trained import Trained
 
@@ -124,7 +125,7 @@ def dataset_card(facts: Facts) -> str:
         asked=asked,
         by_benchmark=Counter(row.dataset for _, row in facts.rows),
         by_iteration=Counter(number for number, _ in facts.rows),
-        strategy=f"{strategy.get('name')}" + (f" ({_settings(strategy)})" if _settings(strategy) else ""),
+        strategy=strategy_name(config) + (f" ({_settings(strategy)})" if _settings(strategy) else ""),
         own_prompts=bool(strategy.get("prompts_dir")),
         instructor=_instructor(config),
         gates=[name + (f" ({settings})" if settings else "") for name, settings in gates.items()],

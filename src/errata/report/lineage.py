@@ -1,19 +1,21 @@
 """`errata why RUN ROW`: from a training row back to the error that made it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.panel import Panel
 from rich.text import Text
 
 from errata.errors import ErrataError
+from errata.jsonl import decode_lines
 from errata.records import Attempt, Case, Diagnosis, Example, Rejection, Reply, Request, Revision
-from errata.report.results import collect
-from errata.run_folder import decode_lines
+from errata.report.results import manifest
 from errata.terminal import console
 
 Record = TypeVar("Record")
+Read = Callable[[Path, Any], list[Any]]
+"""Reads the records of a kind from a file, none where there is no file."""
 
 
 def why(run: Path, row: str, iteration: int | None) -> None:
@@ -22,58 +24,61 @@ def why(run: Path, row: str, iteration: int | None) -> None:
     Raises:
         ErrataError: there is no such run or row.
     """
-    collect(run)  # says so when it is no run folder
+    manifest(run)  # says so when it is no run folder
     sets = {int(path.parts[-3].split("_")[1]): path for path in sorted(run.glob("iteration_*/mix/train.jsonl"))}
     if not sets:
         raise ErrataError(f"{run} has no training set yet")
-    example = _find(sets, row, iteration)
+    for title, body in chain(run, _find(sets, row, iteration)):
+        console().print(Panel(Text(body), title=Text(title), title_align="left"))
+
+
+def chain(run: Path, example: Example, read: Read | None = None) -> list[tuple[str, str]]:
+    """From a training row back to its origin: a title and a text each; `read` may keep the files that many rows share.
+
+    Raises:
+        ErrataError: the run folder lacks a record that the row goes back to.
+    """
+    read = read or _read
     place = run / f"iteration_{example.iteration}" / example.dataset
-    error = _error(place, example)
+    error = _error(place, example, read)
     if not example.request_id:
-        _show([*_row(example, error), ("its origin", f"{example.error_id}, a row of the benchmark: nobody was asked")])
-        return
-    reply = _one(place / "instruct" / "replies.jsonl", Reply, lambda record: record.request_id == example.request_id)
-    request = _one(place / "instruct" / "requests.jsonl", Request, lambda record: record.id == example.request_id)
+        return [*_row(example, error), ("its origin", f"{example.error_id}, a row of the benchmark: nobody was asked")]
+    reply = _one(read, place / "instruct" / "replies.jsonl", Reply, lambda one: one.request_id == example.request_id)
+    request = _one(read, place / "instruct" / "requests.jsonl", Request, lambda one: one.id == example.request_id)
     rejected = [
         rejection
         for step in ("parse", "verify", "agree")
-        for rejection in _read(place / step / "rejections.jsonl", Rejection)
+        for rejection in read(place / step / "rejections.jsonl", Rejection)
         if rejection.request_id == example.request_id
     ]
     price = "unknown" if reply.usd is None else f"${reply.usd:.4f}"
     cost = f"{reply.prompt_tokens} tokens in, {reply.completion_tokens} out, {reply.duration_s:.2f} s, price {price}"
     verdicts = [f"{example.id}: kept, by every gate"] + [f"{r.id}: {r.reason} ({r.detail})" for r in rejected]
     made = f"strategy {request.strategy}, prompt {request.prompt}, draw {request.draw}, {request.problems} problems"
-    solutions = _read(place / "solve" / "replies.jsonl", Reply)
+    solutions = read(place / "solve" / "replies.jsonl", Reply)
     solved = [reply for reply in solutions if reply.request_id.startswith(f"{example.id}/")]
-    panels = [
+    return [
         *_row(example, error),
-        *_case(place, example.request_id),
+        *_case(place, example.request_id, read),
         (
             f"the request {example.request_id} (iteration {example.iteration}; {made}), ledger key {reply.key}",
             "\n\n".join(f"[{message['role']}] {message['content']}" for message in request.messages) + f"\n\n({cost})",
         ),
         *(
             ("the instructor's diagnosis", diagnosis.text)
-            for diagnosis in _read(place / "parse" / "diagnoses.jsonl", Diagnosis)
+            for diagnosis in read(place / "parse" / "diagnoses.jsonl", Diagnosis)
             if diagnosis.request_id == example.request_id
         ),
         ("the instructor's reply", reply.text or ""),
         ("the verdicts on its problems", "\n".join(verdicts)),
         *((f"an independent solution ({reply.request_id})", reply.text or "") for reply in solved),
-        *_revision(place, example.id),
+        *_revision(place, example.id, read),
     ]
-    _show(panels)
 
 
-def _show(panels: Sequence[tuple[str, str]]) -> None:
-    for title, body in panels:
-        console().print(Panel(Text(body), title=Text(title), title_align="left"))
-
-
-def _revision(place: Path, row_id: str) -> list[tuple[str, str]]:
+def _revision(place: Path, row_id: str, read: Read) -> list[tuple[str, str]]:
     """What a reviser made of the row after it was verified, where the run has one."""
-    found = [one for one in _read(place / "revise" / "revised" / "revisions.jsonl", Revision) if one.id == row_id]
+    found = [one for one in read(place / "revise" / "revised" / "revisions.jsonl", Revision) if one.id == row_id]
     panels = []
     for one in found:
         why = f": {one.reason}" + (f" ({one.detail})" if one.detail else "") if one.reason else ""
@@ -94,25 +99,25 @@ def _row(example: Example, error: Attempt | None) -> list[tuple[str, str]]:
     ]
 
 
-def _error(place: Path, example: Example) -> Attempt | None:
+def _error(place: Path, example: Example, read: Read) -> Attempt | None:
     """The attempt that a row goes back to, on whichever split it was made; an original row may have none."""
     splits = [split for split in ("train", "dev") if (place / split / "attempts.jsonl").is_file()]
-    attempts = [attempt for split in splits for attempt in _read(place / split / "attempts.jsonl", Attempt)]
+    attempts = [attempt for split in splits for attempt in read(place / split / "attempts.jsonl", Attempt)]
     found = next((attempt for attempt in attempts if attempt.id == example.error_id), None)
     if found is None and example.request_id:
         raise ErrataError(f"{place} does not hold the row's origin {example.error_id}: is the run folder complete?")
     return found
 
 
-def _case(place: Path, request_id: str) -> list[tuple[str, str]]:
+def _case(place: Path, request_id: str, read: Read) -> list[tuple[str, str]]:
     """What the error was counted to, and the successes that stood beside it, where the strategy contrasts."""
-    shares = _read(place / "allocate" / "cases.jsonl", Case)
+    shares = read(place / "allocate" / "cases.jsonl", Case)
     group = next((case.group for case in shares if case.id == request_id), "")
     counted = [("it was counted to", group)] if group else []
     path = place / "retrieve" / "cases.jsonl"
     if not path.is_file():
         return counted
-    case = _one(path, Case, lambda record: record.id == request_id)
+    case = _one(read, path, Case, lambda record: record.id == request_id)
     lines = [
         f"{cosine:.3f}  {near.id}: {near.question.text}"
         for near, cosine in zip(case.neighbours, case.similarities, strict=True)
@@ -139,8 +144,8 @@ def _find(sets: dict[int, Path], row: str, iteration: int | None) -> Example:
     raise ErrataError(f"no training row {row!r}: give a line number, or an id such as {some}")
 
 
-def _one(path: Path, kind: type[Record], wanted: Callable[[Record], bool]) -> Record:
-    found = next((record for record in _read(path, kind) if wanted(record)), None)
+def _one(read: Read, path: Path, kind: type[Record], wanted: Callable[[Record], bool]) -> Record:
+    found = next((record for record in read(path, kind) if wanted(record)), None)
     if found is None:
         raise ErrataError(f"{path} does not hold the row's origin: is the run folder complete?")
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 from errata.report.published import Column, Table
 from errata.report.results import ALL
-from errata.report.statistics import accuracy
+from errata.report.statistics import accuracy, pool_mean
 
 COMPARED = {"wr1": "WR1", "wr2": "WR2", "qs": "QS", "headline": "(W-L)/N+1", "win_rate_se": "standard error of WR1"}
 """Measures of comparisons, as they are shown."""
@@ -14,7 +14,9 @@ COMPARED = {"wr1": "WR1", "wr2": "WR2", "qs": "QS", "headline": "(W-L)/N+1", "wi
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run has of a column, in shares of one (`headline`: as it is); `low` and `high` where there is an interval.
+    """What a run has of a column, in shares of one; `low` and `high` where there is an interval.
+
+    `headline` and the scores of turns are as they are.
 
     `value` is None where it is shown elsewhere: a judge's test set that has no column.
     """
@@ -42,16 +44,41 @@ def measured(results: Mapping[str, Any], column: Column) -> Measured | str:
     if column.measure in ("mean", "macro") and summary["kind"] == "graded":
         row = sets.get(column.datasets[0])
         return _graded(row, column, summary["measure"].startswith("accuracy")) if row is not None else "not measured"
+    if column.measure == "mean" and summary["kind"] == "turns":
+        row = sets.get(column.datasets[0])
+        return mean_score(_part(row, column.part)) if row is not None else "not measured"
     return "not measured"
 
 
+def mean_score(part: Mapping[str, Any]) -> Measured | str:
+    """A mean on the judge's own scale, with its bootstrap interval."""
+    found = pool_mean([[{str(place): score for place, score in enumerate(part["scores"])}]])
+    if found is None:
+        return "no verdict"
+    ends = (found.low, found.high) if found.n > 1 else ()  # one score has no spread
+    return Measured(found.n, found.accuracy, *ends)
+
+
+def _part(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The scores of a turn, of a category's questions, or (the name is empty) of all questions."""
+    parts = {"": row[ALL], **row["turns"], **{category: part[ALL] for category, part in row["categories"].items()}}
+    found: Mapping[str, Any] = parts.get(name, {"scores": []})
+    return found
+
+
 def _loop(results: Mapping[str, Any], column: Column) -> Measured | str:
-    parts = results["datasets"].get(column.datasets[0], []) if column.measure == "accuracy" else []
-    if column.iteration is not None:
-        parts = [part for part in parts if part["iteration"] == column.iteration]
+    parts = _parts(results, column.datasets[0], column.iteration) if column.measure == "accuracy" else []
     if not parts or (column.part or ALL) not in parts[-1]["scores"]:
         return "not measured"
     return _score(parts[-1], column.part or ALL)
+
+
+def _parts(results: Mapping[str, Any], dataset: str, iteration: int | None = None) -> list[Mapping[str, Any]]:
+    """A dataset's scores, of which the last counts: of that iteration, of the moment looked at (`outcome`), or all."""
+    if iteration is None and "outcome" in results:
+        return [results["outcome"][dataset]] if dataset in results["outcome"] else []
+    parts: list[Mapping[str, Any]] = results["datasets"].get(dataset, [])
+    return [part for part in parts if iteration is None or part["iteration"] == iteration]
 
 
 def _compared(row: Mapping[str, Any], measure: str) -> Measured | str:
@@ -107,8 +134,9 @@ def unpublished(results: Mapping[str, Any], table: Table) -> Iterator[tuple[str,
             if name not in names:
                 yield name, Measured(row["items"], None)
         return
-    for name, parts in results["datasets"].items():
-        for skill in parts[-1]["scores"]:
+    for name in results["datasets"]:
+        parts = _parts(results, name)
+        for skill in parts[-1]["scores"] if parts else ():
             whole = skill == ALL
             by_skill = name in names and (name, "") not in published
             if (whole and name not in names) or (not whole and by_skill and (name, skill) not in published):

@@ -8,7 +8,7 @@ SYSTEM/TABLE/ROW, as in `llms_as_instructors/main/Mistral-7b-Instruct-v0.2/LE`.
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
@@ -27,7 +27,7 @@ class Column:
         datasets: Errata's names of the datasets or test sets; several are pooled. Empty where Errata has none.
         part: the skill or category of that dataset; empty for the whole.
         measure: Errata's: `accuracy` of the loop's reports, `wr1`, `wr2`, `qs`, `headline`, `win_rate_se` of comparisons,
-            `mean` and `macro` of graded answers. Empty where Errata has none.
+            `mean` and `macro` of graded answers, `mean` of scores by turn. Empty where Errata has none.
         iteration: of the loop; None for the last.
         n: how many items the source has used, where it is known.
         mean_of: the columns of which this is the mean, each counting the same.
@@ -69,6 +69,8 @@ class Table:
         protocol: the grading protocol of ours that does as the source; empty where it makes no difference.
         conditions: what the values hold under.
         notes: what else to know before comparing.
+        settings: of rows, the student (`model`, the last part of its id) and the `strategy` (null: before any training) by
+            which a run of the loop is known to be that row's.
     """
 
     title: str
@@ -80,6 +82,7 @@ class Table:
     slips: tuple[Slip, ...] = ()
     notes: tuple[str, ...] = ()
     protocol: str = ""
+    settings: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     name: str = ""
     citation: str = ""
 
@@ -140,6 +143,11 @@ def row(name: str) -> Row:
         f"there is no published row {name!r}.{_near(name, [*names, *known])} The tables: {', '.join(known)}. "
         "`errata report --against list` lists their rows"
     )
+
+
+def table(name: str) -> Table | None:
+    """The table that is called so; None where the name is no table's."""
+    return tables().get(name.rstrip("/"))
 
 
 def rows() -> list[Row]:

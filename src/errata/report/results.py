@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import RunFolderError
+from errata.jsonl import decode_lines
+from errata.places import nothing_stored
 from errata.records import Attempt, Rejection
-from errata.report.statistics import accuracy, paired_p
-from errata.run_folder import decode_lines, read_stage
+from errata.report.statistics import Scores, accuracy, paired_p
+from errata.report.stored import Graded, Stored, read_graded, where_it_stopped
+from errata.run_folder import read_stage
 
 ALL = "all"
 
@@ -25,13 +28,27 @@ def manifest(run: Path) -> dict[str, Any]:
     """
     file = run / "run.json"
     if not file.is_file():
-        raise RunFolderError(f"{run} is no run folder (it has no run.json); expected outputs/NAME-HASH")
-    found: dict[str, Any] = json.loads(file.read_bytes())
-    return found
+        raise nothing_stored(run)
+    try:
+        found: dict[str, Any] = json.loads(file.read_bytes())
+        return {"version": found["version"], "config": found["config"], **found}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{file} is no run's manifest ({error!r}). Give the run's command again, or leave the folder out"
+        ) from error
 
 
 def collect(run: Path) -> dict[str, Any]:
     """Accuracies (on the test split, or the one that `errata evaluate` was given), practice, training and cost so far.
+
+    Raises:
+        RunFolderError: the folder is no run folder.
+    """
+    return read(run).results
+
+
+def read(run: Path) -> Stored:
+    """As `collect`, with every question's score beside it.
 
     Raises:
         RunFolderError: the folder is no run folder.
@@ -43,27 +60,31 @@ def collect(run: Path) -> dict[str, Any]:
         for path in run.glob("iteration_*")
         if (found := re.fullmatch(r"iteration_(\d+)", path.name))
     )
-    start: dict[str, dict[str, float]] = {}
+    stored = Stored(run, run.resolve().name, {})
+    start: dict[str, Scores] = {}
     datasets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     practice: list[dict[str, Any]] = []
     training: list[dict[str, Any]] = []
     dev: list[dict[str, Any]] = []
     for number, folder in iterations:
         for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-            if attempts := _attempts(place / split):
-                start.setdefault(place.name, scores(attempts))
+            if attempts := read_graded(place / split):
+                stored.scores[place.name][number] = measured = scores(attempts)
+                stored.questions[place.name] |= {
+                    each.id: hash((each.question.text, each.question.gold)) for each in attempts
+                }
+                start.setdefault(place.name, measured)
                 left_out = _counts(place / split).get("left out", 0)
-                measured = _measured(number, attempts, start[place.name]) | {"left_out": left_out}
-                datasets[place.name].append(measured)
+                datasets[place.name].append(_measured(number, attempts, start[place.name]) | {"left_out": left_out})
             if (place / "verify" / "stage.json").exists() or (place / "instruct" / "stage.json").exists():
                 practice.append(_practice(number, place))
         training += _trained(number, folder / "train")
-        judged = [list(scores(_attempts(path.parent)).values()) for path in folder.glob("*/dev_after/attempts.jsonl")]
+        judged = [list(scores(read_graded(path.parent)).values()) for path in folder.glob("*/dev_after/attempts.jsonl")]
         if judged:
             dev.append({"iteration": number, "accuracy": sum(sum(part) / len(part) for part in judged) / len(judged)})
     training += _trained(0, run / "train")
-    return {
-        "run": run.name,
+    stored.results |= {
+        "run": stored.name,
         "version": described["version"],
         "config": described["config"],
         "split": split,
@@ -75,9 +96,11 @@ def collect(run: Path) -> dict[str, Any]:
         "cost": _cost(practice),
         "seconds": _seconds(run),
     }
+    stored.results["unfinished"] = where_it_stopped(run, described["config"], stored.results)
+    return stored
 
 
-def scores(attempts: Sequence[Attempt]) -> dict[str, float]:
+def scores(attempts: Sequence[Attempt | Graded]) -> dict[str, float]:
     """Each attempt's score by its question's id: 1 or 0, or the benchmark's own measure."""
     return {attempt.id: attempt.value for attempt in attempts}
 
@@ -89,18 +112,13 @@ def best_by_dev(results: dict[str, Any]) -> int | None:
     return int(max(results["dev"], key=lambda part: (part["accuracy"], -part["iteration"]))["iteration"])
 
 
-def last_scores(run: Path) -> dict[str, dict[str, float]]:
+def last_scores(run: Path) -> dict[str, Scores]:
     """Each dataset's scores after the run's last iteration.
 
     Raises:
         RunFolderError: the folder is no run folder.
     """
-    split, found = collect(run)["split"], {}
-    for path in sorted(
-        run.glob(f"iteration_*/*/{split}/attempts.jsonl"), key=lambda path: int(path.parts[-4].split("_")[1])
-    ):
-        found[path.parts[-3]] = scores(_attempts(path.parent))
-    return found
+    return {name: by_iteration[max(by_iteration)] for name, by_iteration in read(run).scores.items()}
 
 
 def _macro(datasets: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -116,8 +134,8 @@ def _macro(datasets: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]
     ]
 
 
-def _measured(number: int, attempts: Sequence[Attempt], start: dict[str, float]) -> dict[str, Any]:
-    groups: dict[str, list[Attempt]] = defaultdict(list)
+def _measured(number: int, attempts: Sequence[Graded], start: Scores) -> dict[str, Any]:
+    groups: dict[str, list[Graded]] = defaultdict(list)
     for attempt in attempts:
         groups[ALL].append(attempt)
         if attempt.question.skill:
@@ -183,17 +201,14 @@ def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         if name in first and name in second and isinstance(value, int | float | str):
             texts = isinstance(first[name], str) or isinstance(second[name], str)
             both[name] = "unknown" if texts else first[name] + second[name]
+        elif name in first and name in second and isinstance(value, dict):
+            both[name] = dict(Counter(first[name]) + Counter(second[name]))
     return both
 
 
 def _trained(number: int, folder: Path) -> list[dict[str, Any]]:
     path = folder / "summary.json"
     return [{"iteration": number, **json.loads(path.read_bytes())}] if path.exists() else []
-
-
-def _attempts(folder: Path) -> list[Attempt]:
-    path = folder / "attempts.jsonl"
-    return decode_lines(path.read_bytes(), Attempt) if path.exists() else []
 
 
 def _counts(folder: Path) -> dict[str, Any]:

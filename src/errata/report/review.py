@@ -11,17 +11,16 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from rapidfuzz.distance import Indel
 
+from errata.digests import digest
 from errata.errors import DataError
+from errata.jsonl import storable, write_atomically
 from errata.records import Pair, Revision
-from errata.run_folder import digest, storable, write_atomically
+from errata.report.html import filled, inert
 
 ACCEPT, REJECT, REMOVE, EDIT = "accept", "reject", "remove", "edit"
 _FIELDS = ("instruction", "input", "output")
@@ -29,7 +28,6 @@ _STATUSES = ("revised", "kept", "dropped")
 _EAST = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"([{_EAST}]|[^\s{_EAST}]*)(\s*)")
 _SAME, _GONE, _NEW = 0, -1, 1
-_INERT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}  # a `</script>` in the data ends nothing
 
 Run = tuple[int, str]
 
@@ -46,21 +44,18 @@ class Group:
 
 def write_review(path: Path, revisions: Sequence[Revision], title: str) -> None:
     """Write the page for these revisions, in one atomic step."""
-    content = json.dumps([_row(revision) for revision in revisions], ensure_ascii=False)
-    for letter, code in _INERT.items():
-        content = content.replace(letter, code)
     texts = [[revision.id, asdict(revision.final) if revision.final else None] for revision in revisions]
-    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("errata") / "cards" / "review.jinja").read_text(encoding="utf-8"))
-    page = template.render(
+    page = filled(
+        "cards",
+        "review.jinja",
         title=title,
         total=len(revisions),
         groups=_groups(revisions),
         growth=_growth(revisions),
         key=digest(texts),
-        data=Markup(content),
+        data=inert([_row(revision) for revision in revisions]),
     )
-    write_atomically(path, page.encode("utf-8", "replace"))
+    write_atomically(path, page)
 
 
 def read_decisions(path: Path, revisions: Sequence[Revision]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from errata.jsonl import decode_lines
 from errata.records import Revision
 from errata.report.results import asked_for, manifest
 from errata.report.tables import TextTable, dollars, percent
-from errata.run_folder import decode_lines, read_stage
+from errata.run_folder import read_stage
 
 WHOLE = "whole"
 """The reason of what was revised with nothing amiss."""
@@ -92,7 +93,7 @@ def revision_tables(results: Mapping[str, Any]) -> list[TextTable]:
             (name, str(part["scored"]), str(part["missing"]), f"{part['mean']:.3f}" if "mean" in part else "")
             for name, part in results["scores"].items()
         ]
-        tables.append(TextTable("scores by the model", ("measure", "scored", "missing", "mean"), rows))
+        tables.append(TextTable("scores", ("measure", "scored", "missing", "mean"), rows))
     if results["asked"]:
         rows = [
             (

@@ -1,12 +1,14 @@
 """What stands beside a score: its interval, its difference from another run's, and what several seeds say together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
 
 _RESAMPLES = 9999
+_Z = 1.959963984540054  # of 95 %
+_AT_ONCE = 4_000_000
+"""Numbers that a step of the bootstrap draws at most."""
 Scores = Mapping[str, float]
 """Question id to score: 1 for right, 0 for wrong, or the benchmark's own measure between them."""
 
@@ -30,8 +32,8 @@ class Difference:
         n: how many those are.
         first, second: their mean scores.
         difference: second minus first, with its 95 % paired bootstrap interval (`low`, `high`).
-        gained, lost: questions that only the second, or only the first, has right.
-        p: exact McNemar test, two-sided.
+        gained, lost: questions that only the second, or only the first, has right (or scores higher).
+        p: exact McNemar test, two-sided (see `paired_p`).
     """
 
     n: int
@@ -83,14 +85,18 @@ def accuracy(scores: Scores) -> Accuracy:
     values = np.array(list(scores.values()), float)
     n, right = len(values), int((values == 1).sum())
     if np.isin(values, (0, 1)).all():
-        interval = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
-        return Accuracy(n, right, right / n, float(interval.low), float(interval.high))
+        return Accuracy(n, right, right / n, *_wilson(right, n))
     low, high = _bootstrap(values)
     return Accuracy(n, right, float(values.mean()), low, high)
 
 
 def paired_p(before: Scores, after: Scores) -> float:
-    """Exact McNemar test on the questions that both hold: two-sided p of as many changes of verdict by chance."""
+    """Exact McNemar test on the questions that both hold: two-sided p of as many changes of verdict by chance.
+
+    Of a measure that is no yes or no it is the sign test: how many questions went up, and how many down.
+    """
+    from scipy.stats import binomtest
+
     gained, lost = _changes(before, after)
     return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
 
@@ -108,41 +114,64 @@ def compare(first: Scores, second: Scores) -> Difference | None:
 
 
 def pool(runs: Sequence[Scores]) -> Pooled | None:
-    """The seeds of one run together, on the questions that all have answered; None where there is none."""
-    common = sorted(set.intersection(*(set(scores) for scores in runs)))
-    if not common:
+    """The seeds of one run together, on the questions that all have answered; None where there is none.
+
+    Seeds that score every question alike say what one says: the interval is its own, since resampling finds no spread.
+    """
+    pooled, table = pool_mean([runs]), _table(runs)
+    if pooled is None or (table != table[0]).any():
+        return pooled
+    one = accuracy({str(place): value for place, value in enumerate(table[0])})
+    return replace(pooled, low=one.low, high=one.high)
+
+
+def pool_mean(datasets: Sequence[Sequence[Scores]]) -> Pooled | None:
+    """As `pool`, of the mean over several datasets, each counting the same; every dataset holds the same seeds in order.
+
+    `n` counts the questions of all; a seed that is drawn is drawn for every dataset.
+    """
+    tables = [_table(runs) for runs in datasets]
+    if not tables or any(table.size == 0 for table in tables):
         return None
-    table = np.array([[float(scores[name]) for name in common] for scores in runs])
-    rng = np.random.default_rng(0)
-    seeds, n = table.shape
-    means = []
-    for _ in range(_RESAMPLES):
-        chosen = rng.integers(0, seeds, seeds)
-        weights = rng.multinomial(n, np.full(n, 1 / n))
-        means.append(float(table[chosen].mean(axis=0) @ weights) / n)
-    low, high = np.percentile(means, [2.5, 97.5])
-    by_seed = table.mean(axis=1)
-    sd = float(by_seed.std(ddof=1)) if seeds > 1 else 0.0
-    return Pooled(seeds, n, float(by_seed.mean()), sd, float(low), float(high))
+    drawn = _resampled([[table] for table in tables])[:, 0]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    by_seed = np.mean([table.mean(axis=1) for table in tables], axis=0)
+    sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0
+    n = sum(table.shape[1] for table in tables)
+    return Pooled(len(by_seed), n, float(by_seed.mean()), sd, float(low), float(high))
 
 
 def compare_arms(first: Sequence[Scores], second: Sequence[Scores]) -> ArmDifference | None:
     """The difference of two arms, each of one or more seeds; None where they have no question in common."""
-    common = sorted(set.intersection(*(set(scores) for scores in (*first, *second))))
-    if not common:
+    return compare_means([(first, second)])
+
+
+def compare_means(datasets: Sequence[tuple[Sequence[Scores], Sequence[Scores]]]) -> ArmDifference | None:
+    """As `compare_arms`, of the mean over several datasets, each given by both arms' seeds."""
+    tables = []
+    for first, second in datasets:
+        both = _table([*first, *second])
+        if both.size == 0:
+            return None
+        tables.append([both[: len(first)], both[len(first) :]])
+    if not tables:
         return None
-    tables = [np.array([[float(scores[name]) for name in common] for scores in arm]) for arm in (first, second)]
-    rng, n = np.random.default_rng(0), len(common)
-    drawn = np.empty(_RESAMPLES)
-    for place in range(_RESAMPLES):
-        weights = rng.multinomial(n, np.full(n, 1 / n)) / n
-        means = [table[rng.integers(0, len(table), len(table))].mean(axis=0) @ weights for table in tables]
-        drawn[place] = means[1] - means[0]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    before, after = (float(table.mean()) for table in tables)
+    drawn = _resampled(tables)
+    differences = drawn[:, 1] - drawn[:, 0]
+    low, high = np.percentile(differences, [2.5, 97.5])
+    beyond = min((differences <= 0).sum(), (differences >= 0).sum())
+    before, after = (float(np.mean([pair[place].mean() for pair in tables])) for place in (0, 1))
     p = min(1.0, 2 * (int(beyond) + 1) / (_RESAMPLES + 1))
+    n = sum(pair[0].shape[1] for pair in tables)
     return ArmDifference(n, before, after, after - before, float(low), float(high), p)
+
+
+def compare_runs(first: Sequence[Scores], second: Sequence[Scores]) -> float | None:
+    """The p-value of two arms: McNemar's where each is one run of rights and wrongs, else that of `compare_arms`."""
+    if len(first) == len(second) == 1 and set(first[0].values()) | set(second[0].values()) <= {0, 1}:
+        return paired_p(first[0], second[0]) if first[0].keys() & second[0].keys() else None
+    found = compare_arms(first, second)
+    return None if found is None else found.p
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -156,12 +185,52 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def _changes(before: Scores, after: Scores) -> tuple[int, int]:
     both = before.keys() & after.keys()
-    gained = sum(after[name] == 1 and before[name] != 1 for name in both)
-    return gained, sum(before[name] == 1 and after[name] != 1 for name in both)
+    return sum(after[name] > before[name] for name in both), sum(after[name] < before[name] for name in both)
+
+
+def _wilson(right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (1927); scipy's comes with a test, and a report has thousands of intervals."""
+    share, z2 = right / n, _Z * _Z
+    centre = share + z2 / (2 * n)
+    half = _Z * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
+    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+    return min(share, max(0.0, low)), max(share, min(1.0, high))  # at 0 and 1 the ends may round past the share
 
 
 def _bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean."""
     if len(values) < 2 or (values == values[0]).all():
         return float(values[0]), float(values[0])
-    result = bootstrap((values,), np.mean, n_resamples=_RESAMPLES, batch=500, method="percentile", rng=0)
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    low, high = np.percentile(_resampled([[values[None, :]]])[:, 0], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _table(runs: Sequence[Scores]) -> np.ndarray:
+    """Scores by run and question, of the questions that all runs hold: (runs, questions) float64."""
+    common = sorted(set(runs[0]).intersection(*runs[1:])) if runs else []
+    return np.array([[float(scores[name]) for name in common] for scores in runs]).reshape(len(runs), len(common))
+
+
+def _resampled(datasets: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Bootstrap means of each arm, over datasets: (resamples, arms) float64.
+
+    Every dataset is given by its arms' tables, (seeds, questions) each. Questions that all runs score alike are one pattern:
+    drawing how often each pattern comes is the same as drawing the questions, and costs by the pattern.
+    """
+    rng = np.random.default_rng(0)
+    chosen = [
+        rng.multinomial(len(arm), np.full(len(arm), 1 / len(arm)), _RESAMPLES) / len(arm) if len(arm) > 1 else None
+        for arm in datasets[0]
+    ]
+    means = np.zeros((_RESAMPLES, len(chosen)))
+    for arms in datasets:
+        patterns, counts = np.unique(np.concatenate(arms), axis=1, return_counts=True)
+        n, edges = int(counts.sum()), np.cumsum([0, *(len(arm) for arm in arms)])
+        step = max(1, _AT_ONCE // len(counts))
+        for begin in range(0, _RESAMPLES, step):
+            part = slice(begin, min(begin + step, _RESAMPLES))
+            drawn = rng.multinomial(n, counts / n, part.stop - begin) @ patterns.T / n  # (resamples, runs)
+            for place, seeds in enumerate(chosen):
+                own = drawn[:, edges[place] : edges[place + 1]]
+                means[part, place] += own[:, 0] if seeds is None else (own * seeds[part]).sum(axis=1)
+    return means / len(datasets)

@@ -1,10 +1,11 @@
 """A run's tables, as rows of text: for the terminal and for report.md alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from errata.report.results import ALL, best_by_dev
+from errata.report.strategy_name import strategy_name
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,32 @@ class TextTable:
     title: str
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+
+
+def narrow(table: TextTable, width: int) -> list[TextTable]:
+    """The table in as many parts as it takes to fit a width, by columns; each part begins with the first column.
+
+    A column counts as wide as its longest line, but no wider than 30: longer texts are wrapped.
+    """
+    lines = [[table.heads, *table.rows][place] for place in range(len(table.rows) + 1)]
+    wide = [
+        min(30, max(len(part) for row in lines for part in row[place].split("\n"))) + 3 for place in range(len(table.heads))
+    ]
+    parts: list[list[int]] = [[]]
+    for place in range(1, len(table.heads)):
+        if parts[-1] and 1 + wide[0] + sum(wide[held] for held in parts[-1]) + wide[place] > width:
+            parts.append([])
+        parts[-1].append(place)
+    if len(parts) == 1:
+        return [table]
+    return [
+        TextTable(
+            f"{table.title} ({number} of {len(parts)})",
+            tuple(table.heads[place] for place in (0, *part)),
+            [tuple(row[place] for place in (0, *part)) for row in table.rows],
+        )
+        for number, part in enumerate(parts, 1)
+    ]
 
 
 def accuracy_tables(results: dict[str, Any]) -> list[TextTable]:
@@ -26,10 +53,13 @@ def accuracy_tables(results: dict[str, Any]) -> list[TextTable]:
             heads += ["start" if part["iteration"] == 0 else f"iteration {part['iteration']}"]
             heads += ["p"] if part["iteration"] else []
         rows = []
-        for skill in [*sorted(key for key in first if key != ALL), ALL]:
-            cells = [skill, str(first[skill]["n"])]
+        for skill in [*sorted({key for part in measured for key in part["scores"]} - {ALL}), ALL]:
+            cells = [skill, str(next(part["scores"][skill]["n"] for part in measured if skill in part["scores"]))]
             for part in measured:
-                score = part["scores"][skill]
+                score = part["scores"].get(skill)
+                if score is None:  # not one of its questions was answered
+                    cells += ["", ""] if part["iteration"] else [""]
+                    continue
                 cells.append(f"{percent(score['accuracy'])} % [{percent(score['low'])} %, {percent(score['high'])} %]")
                 cells += [p_value(score["p"])] if part["iteration"] else []
             rows.append(tuple(cells))
@@ -77,8 +107,7 @@ def practice_table(results: dict[str, Any]) -> list[TextTable]:
         cells = (part["iteration"], part["dataset"], part["errors"], part["requests"], part["failed_requests"])
         rows.append((*map(str, cells), str(part["problems"]), reasons, str(part["kept"])))
     heads = ("iteration", "dataset", "errors", "requests", "failed", "problems", "rejected", "kept")
-    strategy = (results["config"].get("strategy") or {}).get("name", "")
-    return [TextTable(f"practice by strategy {strategy}: from errors to training rows", heads, rows)]
+    return [TextTable(f"practice by strategy {strategy_name(results['config'])}: from errors to training rows", heads, rows)]
 
 
 def contamination_line(results: dict[str, Any]) -> str:
@@ -86,11 +115,17 @@ def contamination_line(results: dict[str, Any]) -> str:
     if not results["practice"]:
         return ""
     cut = sum(part["rejections"].get("leak", 0) for part in results["practice"])
+    return f"contamination: {cut} generated rows cut; {held_by_the_wall(results['practice'])}"
+
+
+def held_by_the_wall(practice: Sequence[Mapping[str, Any]]) -> str:
+    """How many test items the generated rows were held against, as the stages have noted it."""
     wall: dict[str, int] = {}
-    for part in results["practice"]:
+    for part in practice:
         wall |= part["wall"]
-    held = ", ".join(f"{name} {number:,}" for name, number in sorted(wall.items())) or "nothing"
-    return f"contamination: {cut} generated rows cut; the wall holds the test items of {held}"
+    if not wall:
+        return "how many test items the wall holds is not recorded"
+    return f"the wall holds the test items of {', '.join(f'{name} {number:,}' for name, number in sorted(wall.items()))}"
 
 
 def chosen_line(results: dict[str, Any]) -> str:
@@ -123,7 +158,7 @@ def cost_table(results: dict[str, Any]) -> list[TextTable]:
     """What the instructor's replies cost, by iteration and dataset: estimated, worth, and paid by this run itself."""
     if not results["practice"]:
         return []
-    strategy = str((results["config"].get("strategy") or {}).get("name", ""))
+    strategy = strategy_name(results["config"])
     rows = [
         (
             str(part["iteration"]), part["dataset"], strategy, str(part["requests"]), str(part["from_the_ledger"]),

@@ -25,13 +25,13 @@ def plot_verdicts(results: Mapping[str, Any], path: Path) -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     summary = results["summary"]
     rows = list(summary["sets"].items())
-    if summary["kind"] != "graded" and len(rows) > 1:
+    means = summary["kind"] in ("graded", "turns")
+    if not means and len(rows) > 1:
         rows.append(("all", summary["all"]))
-    graded = summary["kind"] == "graded"
-    bars = sum(len(row["categories"]) + 1 for _, row in rows) if graded else len(rows)
+    bars = sum(len(row["categories"]) + len(row.get("turns", ())) + 1 for _, row in rows) if means else len(rows)
     histogram = summary["kind"] in ("rating", "rubric")
     figure, axes = plt.subplots(figsize=(8, 4 if histogram else 1.6 + 0.38 * bars), dpi=150, layout="constrained")
-    {"comparison": _stacked, "graded": _means}.get(summary["kind"], _histogram)(axes, summary, rows)
+    {"comparison": _stacked, "graded": _means, "turns": _means}.get(summary["kind"], _histogram)(axes, summary, rows)
     axes.set_title(results["run"], fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
@@ -76,15 +76,22 @@ def _histogram(axes: Any, summary: Mapping[str, Any], rows: Sequence[tuple[str, 
 
 def _means(axes: Any, summary: Mapping[str, Any], rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     bars: list[tuple[str, float | None, bool]] = []
+    turns = summary["kind"] == "turns"
     for name, row in rows:
         prefix = f"{name}: " if len(rows) > 1 else ""
-        bars += [(f"{prefix}{category}", part["mean"], False) for category, part in row["categories"].items()]
-        bars.append((f"{prefix}macro average", row["macro"], True))
+        if turns:
+            bars += [(f"{prefix}{category}", part["all"]["mean"], False) for category, part in row["categories"].items()]
+            bars += [(f"{prefix}{turn}", part["mean"], True) for turn, part in row["turns"].items()]
+            bars.append((f"{prefix}over all", row["all"]["mean"], True))
+        else:
+            bars += [(f"{prefix}{category}", part["mean"], False) for category, part in row["categories"].items()]
+            bars.append((f"{prefix}macro average", row["macro"], True))
     drawn = axes.barh(
         [name for name, _, _ in bars], [mean or 0.0 for _, mean, _ in bars],
-        color=[_COLOURS[0] if macro else "#9aa5b1" for _, _, macro in bars], height=0.72,
+        color=[_COLOURS[0] if whole else "#9aa5b1" for _, _, whole in bars], height=0.72,
     )  # fmt: skip
-    axes.bar_label(drawn, ["no verdict" if mean is None else f"{mean:.1f}" for _, mean, _ in bars], padding=3, fontsize=8)
+    texts = ["no verdict" if mean is None else f"{mean:.{2 if turns else 1}f}" for _, mean, _ in bars]
+    axes.bar_label(drawn, texts, padding=3, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 108)
+    axes.set_xlim(0, 10.8 if turns else 108)
     axes.set_xlabel(summary["measure"])

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from errata.digests import digest
 from errata.errors import RunFolderError
+from errata.jsonl import decode_lines
+from errata.report.measured import mean_score
 from errata.report.results import manifest
 from errata.report.tables import TextTable, dollars, percent
 from errata.run_folder import read_stage
@@ -32,15 +35,25 @@ def collect_verdicts(run: Path) -> dict[str, Any]:
         "config": described["config"],
         "counts": stage.counts,
         "summary": json.loads((run / "judge" / "summary.jsonl").read_bytes()),
+        "questions": _questions(run / "judge" / "items.jsonl"),
         "asked": asked.counts if asked is not None else {},
         "seconds": {name: found.seconds for name, found in stages.items() if found is not None and found.finished},
     }
 
 
+def _questions(file: Path) -> dict[str, str]:
+    """What each test set asked, as a digest; of a revised pair the original. Recorded verdicts have no items."""
+    asked: dict[str, list[list[str]]] = {}
+    for item in decode_lines(file.read_bytes(), dict) if file.is_file() else ():
+        pair = item.get("against_question") or item["question"]
+        asked.setdefault(item["question"]["source"], []).append([pair["instruction"], pair.get("input", "")])
+    return {name: digest(sorted(texts)) for name, texts in asked.items()}
+
+
 def verdict_tables(results: Mapping[str, Any]) -> list[TextTable]:
     """The tables that belong to the kind of judge."""
     summary = results["summary"]
-    kinds = {"comparison": _comparison, "rating": _ratings, "rubric": _rubric, "graded": _graded}
+    kinds = {"comparison": _comparison, "rating": _ratings, "rubric": _rubric, "graded": _graded, "turns": _turns}
     return kinds[summary["kind"]](summary)
 
 
@@ -140,6 +153,27 @@ def _graded(summary: Mapping[str, Any]) -> list[TextTable]:
         heads = ("category", "items", "no verdict", summary["measure"])
         tables.append(TextTable(f"{name}: {summary['measure']}{unnamed}", heads, rows))
     return tables
+
+
+def _turns(summary: Mapping[str, Any]) -> list[TextTable]:
+    tables = []
+    for name, row in summary["sets"].items():
+        turns = list(row["turns"])
+        rows = []
+        for category, part in [*row["categories"].items(), ("all", row)]:
+            cells = [_interval(part["turns"].get(turn)) for turn in turns]
+            rows.append((category, str(part[ALL]["n"]), *cells, _interval(part[ALL])))
+        title = f"{name}: mean {summary['measure']} [95 % interval]; turns without a verdict: {row['no_verdict']}"
+        tables.append(TextTable(title, ("category", "questions", *turns, "over all"), rows))
+    return tables
+
+
+def _interval(part: Mapping[str, Any] | None) -> str:
+    found = mean_score(part) if part is not None else ""
+    if isinstance(found, str):
+        return found
+    ends = f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None else ""
+    return f"{_number(found.value, 2)}{ends}"
 
 
 def _with_all(summary: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:

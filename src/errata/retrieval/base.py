@@ -41,6 +41,7 @@ class Retrieval:
         least_similarity: cosine below which a success is no neighbour (-1: none is too far).
         most_uses: how often one success may be shown in all (None: without limit, as in the source).
         diversity: maximal marginal relevance (Carbonell and Goldstein 1998), 0 is nearness alone, 1 diversity alone.
+        cache: the file of all embeddings (None: embeddings.sqlite in `output_dir`).
     """
 
     k: int = 2

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from errata.errors import DataError
+from errata.lock import locked
 
 if TYPE_CHECKING:
     from errata.retrieval.base import Encoder
@@ -29,7 +30,8 @@ class EmbeddingCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            with locked(path.with_name(f"{path.name}.lock")):  # the switch to WAL does not wait for others by itself
+                self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
         except (OSError, sqlite3.Error) as error:
             raise DataError(f"cannot use the embedding cache {path}: {error}. Set retrieval.cache=FILE.") from error
@@ -38,6 +40,18 @@ class EmbeddingCache:
         """The texts' vectors; those that are not known are embedded and kept, a portion at a time."""
         keys = [hashlib.sha256(f"{encoder.fingerprint}\0{text}".encode()).digest() for text in texts]
         found = self._known(keys)
+        if all(key in found for key in keys):
+            self.hits += len(texts)
+            return self._in_order(keys, found)
+        with locked(self.path.with_name(f"{self.path.name}.lock")):  # another process may be embedding the same texts
+            found |= self._known([key for key in keys if key not in found])
+            self._embed(encoder, keys, texts, found)
+        return self._in_order(keys, found)
+
+    def _embed(
+        self, encoder: "Encoder", keys: Sequence[bytes], texts: Sequence[str], found: dict[bytes, np.ndarray]
+    ) -> None:
+        """Embed and keep what is not found yet, a portion at a time."""
         first = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
         self.hits, self.misses = self.hits + len(texts) - len(first), self.misses + len(first)
         lacking = sorted(first, key=lambda key: len(first[key]))  # a portion holds texts of like length
@@ -51,6 +65,9 @@ class EmbeddingCache:
             )
             self._db.execute("COMMIT")
             found.update(zip(part, rows, strict=True))
+
+    @staticmethod
+    def _in_order(keys: Sequence[bytes], found: dict[bytes, np.ndarray]) -> np.ndarray:
         return np.stack([found[key] for key in keys]) if keys else np.zeros((0, 1), np.float32)
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:

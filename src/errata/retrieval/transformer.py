@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from errata.digests import fingerprint_folder
 from errata.errors import ConfigError
+from errata.places import no_hub_id
 from errata.retrieval.base import Encoder, Retrieval
-from errata.run_folder import fingerprint_folder
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Transformer(Retrieval):
         if place.is_dir():
             if not (place / "config.json").is_file():
                 found.append(f"retrieval.path is {self.path!r}: the folder has no config.json, so it holds no model")
-        elif place.is_absolute() or self.path.count("/") > 1:
-            found.append(f"retrieval.path is {self.path!r}: no such folder, and no hub id either")
+        elif why := no_hub_id(self.path, bare=True):
+            found.append(f"retrieval.path is {self.path!r}: no such folder, {why}")
         return found
 
     @cached_property

@@ -1,6 +1,7 @@
 """The reviser protocol."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -40,14 +41,21 @@ class Desk(Protocol):
         """The texts' vectors (number of texts, dimension), float32, each of length 1."""
         ...
 
+    def relies_on(self, name: str, files: Sequence[Path]) -> None:
+        """Files that decide what becomes of the pairs: with other content in them the revisions are made anew."""
+        ...
+
 
 class Reviser(Protocol):
     """Instruction pairs in, a `Revision` for each of them out, in their order."""
 
     asks: ClassVar[bool]
     """Whether it asks an instructor."""
-    scores: ClassVar[bool]
-    """Whether the run's model has to score pairs: its weights must be at hand."""
+
+    @property
+    def scores(self) -> bool:
+        """Whether the run's model has to score pairs: its weights must be at hand."""
+        ...
 
     @property
     def embeds(self) -> bool:
@@ -65,3 +73,43 @@ class Reviser(Protocol):
     def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
         """A revision of each pair; what is not revised whole is kept whole (or dropped), with the reason."""
         ...
+
+
+class AsksNobody:
+    """Base of revisers that need no instructor, and of themselves no scores and no vectors."""
+
+    asks: ClassVar[bool] = False
+
+    @property
+    def scores(self) -> bool:
+        """Nothing is scored."""
+        return False
+
+    @property
+    def embeds(self) -> bool:
+        """Nothing is embedded."""
+        return False
+
+    def problems(self) -> list[str]:
+        """Nothing can be wrong with it."""
+        return []
+
+    def expected(self, pairs: Sequence[Pair]) -> list[Request]:
+        """Nobody is asked."""
+        return []
+
+
+class EachPair(AsksNobody):
+    """Base of revisers that need to see one pair at a time."""
+
+    def revised(self, pair: Pair) -> Pair:
+        """The pair as it goes on; the same where nothing is to be done."""
+        raise NotImplementedError
+
+    def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
+        """Each pair as `revised` has it; one that it leaves as it was is kept, as `unchanged`."""
+        made = [(pair, self.revised(pair)) for pair in pairs]
+        return [
+            Revision(old.id, old, new, REVISED) if new != old else Revision(old.id, old, old, KEPT, "unchanged")
+            for old, new in made
+        ]

@@ -8,23 +8,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from errata.digests import fingerprint_folder
 from errata.errors import ConfigError
 from errata.model.base import TOO_LONG, Answer, Model
-from errata.records import Pair, Prompt, Request, Revision
-from errata.reviser.base import KEPT, REVISED, Desk
+from errata.records import Pair, Prompt, Revision
+from errata.reviser.base import KEPT, REVISED, AsksNobody, Desk
 from errata.reviser.expert import REQUEST, coach_prompt, fingerprint
 from errata.reviser.filters import Filters
 from errata.reviser.markers import Malformed, read
-from errata.run_folder import fingerprint_folder
 from errata.trained import COACH
 
 _ADAPTER = "adapter_config.json"
 
 
 @dataclass
-class Coach:
+class Coach(AsksNobody):
     """A trained coach. Reasons to keep a pair: those of the markers and the filters, `too_long`, `no_answer`, `trained_on`
     and `history` (a conversation of several turns: the coach has learnt single ones).
 
@@ -43,10 +43,6 @@ class Coach:
     max_new_tokens: int = 1024
     keep_trained: bool = True
     filters: Filters = field(default_factory=Filters)
-
-    asks: ClassVar[bool] = False
-    scores: ClassVar[bool] = False
-    embeds: ClassVar[bool] = False
 
     def problems(self) -> list[str]:
         """No coach, a folder that holds none, a base that is not the adapter's, or a limit that cannot be."""
@@ -90,10 +86,6 @@ class Coach:
             "was trained on (model=..., or model@reviser.model=... for the coach alone); if those are the same weights, "
             f"correct base_model_name_or_path in its {_ADAPTER}"
         ]
-
-    def expected(self, pairs: Sequence[Pair]) -> list[Request]:
-        """Nobody is asked: the coach answers here."""
-        return []
 
     def coach(self, model: Model) -> Model:
         """The coach, for a run with this model.

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
+from errata.digests import digest
 from errata.errors import ConfigError, DataError
+from errata.jsonl import encode_lines, storable, write_atomically
 from errata.records import Pair
 from errata.reviser.markers import write
-from errata.run_folder import digest, encode_lines, storable, write_atomically
 from errata.trained import COACH
 
 REQUEST = (

@@ -2,27 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from errata.records import Pair, Request, Revision
-from errata.reviser.base import KEPT, Desk
+from errata.records import Pair, Revision
+from errata.reviser.base import KEPT, AsksNobody, Desk
 
 
 @dataclass
-class Unrevised:
+class Unrevised(AsksNobody):
     """Keeps everything."""
-
-    asks: ClassVar[bool] = False
-    scores: ClassVar[bool] = False
-    embeds: ClassVar[bool] = False
-
-    def problems(self) -> list[str]:
-        """Nothing can be wrong with it."""
-        return []
-
-    def expected(self, pairs: Sequence[Pair]) -> list[Request]:
-        """Nobody is asked."""
-        return []
 
     def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
         """Each pair, kept."""

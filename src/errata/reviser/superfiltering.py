@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from errata.records import Likelihoods, Pair, Request, Revision
-from errata.reviser.base import DROPPED, KEPT, Desk
+from errata.records import Likelihoods, Pair, Revision
+from errata.reviser.base import DROPPED, KEPT, AsksNobody, Desk
 from errata.reviser.facility_location import SIMILARITIES, choose
 
 MISSING, NOT_IN_TOP_SHARE, NOT_DIVERSE = "missing", "not_in_top_share", "not_diverse"
 
 
 @dataclass
-class Superfiltering:
+class Superfiltering(AsksNobody):
     """Keeps the hardest pairs, by the run's model.
 
     Attributes:
@@ -39,7 +39,6 @@ class Superfiltering:
     embed: str = "whole"
     similarity: str = "cosine"
 
-    asks: ClassVar[bool] = False
     scores: ClassVar[bool] = True
 
     @property
@@ -66,10 +65,6 @@ class Superfiltering:
             if value not in allowed:
                 found.append(f"reviser.{name} is {value!r}: choose {' or '.join(allowed)}")
         return found
-
-    def expected(self, pairs: Sequence[Pair]) -> list[Request]:
-        """Nobody is asked."""
-        return []
 
     def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
         """Each pair kept as it is, or dropped for its reason; of pairs with one IFD the first is taken."""

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from errata.dataset.base import Dataset, Examiner
+from errata.digests import digest
 from errata.errors import DataError
+from errata.jsonl import Journal, decode_lines, encode_lines, write_atomically
+from errata.lock import locked
 from errata.model.base import TOO_LONG, Answer, Model
 from errata.records import Attempt, Question
-from errata.run_folder import Stage, decode_lines, digest, encode_lines, write_atomically
+from errata.run_folder import Stage, read_stage
 from errata.terminal import bar
 
 TRUNCATED = "truncated"
@@ -27,7 +30,8 @@ def evaluate(
 ) -> list[Attempt]:
     """Let the model answer every question greedily, and grade the answers.
 
-    `shared` is a folder of finished evaluations, by their inputs: what another run has measured is taken from there.
+    `shared` is a folder of finished evaluations, by their inputs: what another run has measured is taken from there, what
+    one measures at this moment is waited for, and where that one is stopped, the next goes on from its answers.
 
     Each attempt is written as it is graded, and a killed stage goes on with the questions that have none. Attempts come back
     in the questions' order. A question that the model could not be asked (no recorded response, a refused request) is left
@@ -38,11 +42,46 @@ def evaluate(
     """
     if stage.finished:
         return stage.read("attempts", Attempt)
-    known = None if shared is None else shared / f"{digest(stage.record.inputs)}.jsonl"
-    if known is not None and known.is_file():
-        attempts = decode_lines(known.read_bytes(), Attempt)
-        stage.finish(_counts(attempts) | {"taken over": len(attempts)}, attempts=attempts)
-        return attempts
+    if shared is None:
+        return _measure(stage, model, dataset, questions, None)
+    known = shared / f"{digest(stage.record.inputs)}.jsonl"
+
+    def waiting() -> None:
+        log.info("%s: another run measures the same at this moment; its result is waited for", stage.name)
+
+    with locked(known.with_suffix(".lock"), waiting) as holder:
+        if known.is_file():
+            attempts = decode_lines(known.read_bytes(), Attempt)
+            stage.finish(_counts(attempts) | {"taken over": len(attempts)}, attempts=attempts)
+            return attempts
+        _take_over(holder, stage)
+        return _measure(stage, model, dataset, questions, known)
+
+
+def _take_over(holder: IO[str], stage: Stage) -> None:
+    """Go on from the journal of the run that held the lock before and did not come to its end; leave word of ours."""
+    journal = stage.journal("attempts", Attempt)
+    place = holder.read()
+    if place and Path(place) != journal.path.resolve() and _same_work(Path(place), stage):
+        mine = {attempt.id for attempt in journal.records}
+        if theirs := [attempt for attempt in Journal(Path(place), Attempt).records if attempt.id not in mine]:
+            journal.append(theirs)
+            log.info("%s: %d answers of a run that was stopped are taken over", stage.name, len(theirs))
+    holder.truncate(0)
+    holder.write(str(journal.path.resolve()))
+    holder.flush()
+
+
+def _same_work(journal: Path, stage: Stage) -> bool:
+    """Whether the journal is there and still of these inputs: that run may have begun anew with another student or data."""
+    stored = read_stage(journal.parent) if journal.is_file() else None
+    return stored is not None and stored.inputs == stage.record.inputs
+
+
+def _measure(
+    stage: Stage, model: Model, dataset: Dataset | Examiner, questions: Sequence[Question], known: Path | None
+) -> list[Attempt]:
+    """Ask what has not been asked, and leave the finished evaluation in `known` for other runs."""
     journal = stage.journal("attempts", Attempt)
     done = {attempt.id: attempt for attempt in journal.records}
     pending = [question for question in questions if question.id not in done]
@@ -70,10 +109,7 @@ def evaluate(
     attempts = [done[question.id] for question in questions if question.id in done]
     left_out = {"left out": sum(unanswered.values()), "reasons": dict(unanswered)} if unanswered else {}
     if known is not None and not unanswered:
-        known.parent.mkdir(parents=True, exist_ok=True)
-        mine = known.with_name(f"{known.stem}.{os.getpid()}")  # another run may be writing the same
-        write_atomically(mine, encode_lines(attempts))
-        mine.replace(known)
+        write_atomically(known, encode_lines(attempts))
     stage.finish(_counts(attempts) | left_out, attempts=attempts)
     return attempts
 

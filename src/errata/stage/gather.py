@@ -10,13 +10,14 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from datasketch import MinHash, MinHashLSH
 
 from errata.corpus.base import Corpus
 from errata.corpus.mixture import Mixture
+from errata.digests import digest_of_file
 from errata.errors import DataError
+from errata.jsonl import streamed
 from errata.records import Pair, Rejection
-from errata.run_folder import Stage, digest_of_file, streamed
+from errata.run_folder import Stage
 from errata.terminal import bar
 
 Objection = Callable[[Pair], tuple[str, str] | None]
@@ -121,7 +122,11 @@ class _Seen:
 
     def __init__(self, near: float | None) -> None:
         self._exact: set[int] = set()
-        self._near = None if near is None else MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
+        self._near: Any = None
+        if near is not None:
+            from datasketch import MinHashLSH
+
+            self._near = MinHashLSH(threshold=near, num_perm=_PERMUTATIONS)
 
     def before(self, pair: Pair) -> tuple[str, str] | None:
         """Whether the record, or nearly it, has come before; if not, it has now."""
@@ -134,6 +139,8 @@ class _Seen:
         self._exact.add(number)
         if self._near is None:
             return None
+        from datasketch import MinHash
+
         words = _WORD.findall(text)
         sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
         sketch.update_batch([" ".join(words[i : i + 3]).encode() for i in range(max(1, len(words) - 2))])

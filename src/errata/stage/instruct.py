@@ -33,12 +33,21 @@ def instruct(
     purse = purse or Purse(stage.name, stage.name, stage.name)
     calls = [instructor.call(request.messages, request.draw, request.schema) for request in requests]
     found = [held(call, instructor, ledger) for call in calls]
-    missing = [request.id for request, stored in zip(requests, found, strict=True) if stored is None]
-    if missing and not instructor.sends:
-        raise InstructorError(
-            f"{ledger.path} lacks {len(missing)} of {len(requests)} requests, the first: {', '.join(missing[:3])}"
-        )
-    replies: dict[str, Reply] = {
+    failed: dict[str, Reply] = {}
+    if not instructor.sends:
+        unheld = {
+            request.id: (request, call)
+            for request, call, stored in zip(requests, calls, found, strict=True)
+            if stored is None
+        }
+        reasons = {name: ledger.failed(call) or ledger.failed(call.plain) for name, (_, call) in unheld.items()}
+        failed = {name: _failure(*unheld[name], reason) for name, reason in reasons.items() if reason is not None}
+        missing = [name for name in unheld if name not in failed]
+        if missing:
+            raise InstructorError(
+                f"{ledger.path} lacks {len(missing)} of {len(requests)} requests, the first: {', '.join(missing[:3])}"
+            )
+    replies: dict[str, Reply] = failed | {
         request.id: _reply(request, call, stored)
         for request, call, stored in zip(requests, calls, found, strict=True)
         if stored is not None
@@ -47,7 +56,7 @@ def instruct(
     for request, call in zip(requests, calls, strict=True):
         if request.id not in replies:
             pending.setdefault(call.key, (call, []))[1].append(request)
-    known = len(replies)
+    known = len(replies) - len(failed)
     if pending:
         asyncio.run(_send(stage.name, pending, instructor, ledger, purse, replies, len(requests)))
     if requests and all(reply.text is None for reply in replies.values()):
@@ -87,8 +96,7 @@ async def _send(
             asking = pending[call.key][1]
             if isinstance(result, str):
                 failed += 1
-                for one in asking:
-                    replies[one.id] = Reply(one.id, one.dataset, one.error_id, call.key, None, failure=result)
+                replies.update({request.id: _failure(request, call, result) for request in asking})
             else:
                 replies.update({request.id: _reply(request, call, result) for request in asking})
                 if not from_another:
@@ -96,15 +104,14 @@ async def _send(
                     tokens += result.prompt_tokens + result.completion_tokens
                     usd = None if result.usd is None or usd is None else usd + result.usd
             seconds = max(time.monotonic() - start, 0.001)
-            money = "price unknown"
-            if usd is not None:
-                expected = usd / answered * len(pending) if answered else 0.0
-                money = f"${usd:.2f} of about ${expected:.2f}"
-            advance(
-                len(asking),
-                f"{failed} failed, {cached} from the ledger, {(answered + failed) / seconds:.1f} requests/s, "
-                f"{tokens / seconds:.0f} tokens/s, {money}",
-            )
+            notes = [f"{failed} failed"] if failed else []
+            notes += [f"{cached} from the ledger"] if cached else []
+            notes += [f"{(answered + failed) / seconds:.1f} requests/s", f"{tokens / seconds:.0f} tokens/s"]
+            if usd is None:
+                notes.append("price unknown")
+            elif usd and answered:
+                notes.append(f"${usd:.2f} of about ${usd / answered * len(pending):.2f}")
+            advance(len(asking), ", ".join(notes))
 
         calls = [call for call, _ in pending.values()]
         async with instructor.running():
@@ -119,6 +126,10 @@ def _reply(request: Request, call: Call, stored: Stored) -> Reply:
         request.id, request.dataset, request.error_id, call.key, stored.text, stored.finish_reason, None,
         stored.prompt_tokens, stored.completion_tokens, stored.usd, stored.duration_s,
     )  # fmt: skip
+
+
+def _failure(request: Request, call: Call, reason: str) -> Reply:
+    return Reply(request.id, request.dataset, request.error_id, call.key, None, failure=reason)
 
 
 def estimate(requests: Sequence[Request], instructor: Instructor) -> tuple[int, int, float | None]:

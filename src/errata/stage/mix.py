@@ -5,8 +5,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from errata.jsonl import encode_lines, write_atomically
 from errata.records import Example
-from errata.run_folder import Stage, encode_lines, write_atomically
+from errata.run_folder import Stage
 
 
 @dataclass(frozen=True)

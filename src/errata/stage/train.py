@@ -13,10 +13,13 @@ from typing import Any
 
 import yaml
 
+from errata.digests import fingerprint_folder
 from errata.errors import TrainingError
+from errata.jsonl import encode_lines, write_atomically
 from errata.model.base import Model
 from errata.records import Example
-from errata.run_folder import Stage, encode_lines, fingerprint_folder, write_atomically
+from errata.run_folder import Stage
+from errata.terminal import Lines
 
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec there is no time for it
 
@@ -114,8 +117,17 @@ def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], 
         text=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    ended = threading.Event()
-    listener = threading.Thread(target=_listen, args=(folder / "metrics.jsonl", heard, ended))
+    ended, lines = threading.Event(), Lines()
+
+    def told(line: dict[str, Any]) -> None:
+        heard(line)
+        if process.stderr is not None:  # else the job draws its own bar
+            loss = "no finite loss" if line["loss"] is None else f"loss {line['loss']:.4f}"
+            lines.say(
+                f"{'/'.join(folder.parts[-2:]):<30} update {line['update']}, {loss}, {line['tokens_per_s']:.0f} tokens/s"
+            )
+
+    listener = threading.Thread(target=_listen, args=(folder / "metrics.jsonl", told, ended))
     listener.start()
     try:
         if process.stderr is not None:

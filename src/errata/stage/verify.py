@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from errata.gate.base import Check, Context, Gate
+from errata.jsonl import decode_lines
 from errata.records import Example, Rejection
-from errata.run_folder import Stage, decode_lines
+from errata.run_folder import Stage
 from errata.terminal import bar
 
 Objection = tuple[str, str] | None

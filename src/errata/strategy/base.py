@@ -81,7 +81,7 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
         prompts_dir: the user's folder; ours when None.
 
     Raises:
-        ConfigError: no such files, or a placeholder that does not exist.
+        ConfigError: no such files, a placeholder that does not exist, or a layout that nobody describes.
     """
     root = Path(prompts_dir).expanduser() if prompts_dir else _OURS
     places = [root / strategy / name for name in (dataset, layout)]
@@ -101,12 +101,26 @@ def load_prompts(strategy: str, dataset: str, layout: str, prompts_dir: str | No
 def _layout(root: Path, layout: str) -> str:
     """What every problem must be and how it is written out: the text that `{layout}` stands for, the user's or ours."""
     places = [folder / "layouts" / f"{layout}.txt" for folder in (root, _OURS)]
-    return next(place for place in places if place.is_file()).read_text().strip()
+    place = next(filter(Path.is_file, places), None)
+    if place is None:
+        known = ", ".join(sorted(path.stem for path in (_OURS / "layouts").glob("*.txt")))
+        raise ConfigError(
+            [f"a prompt holds {{layout}}, and layout {layout!r} is described nowhere: write {places[0]} (there are {known})"]
+        )
+    return place.read_text().strip()
 
 
 def load_schema(layout: str, diagnosis: bool) -> dict[str, Any]:
-    """The JSON schema of a reply in a layout, beginning with a diagnosis where the prompt asks for one."""
-    schema: dict[str, Any] = json.loads((Path(__file__).parent / "schemas" / f"{layout}.json").read_text())
+    """The JSON schema of a reply in a layout, beginning with a diagnosis where the prompt asks for one.
+
+    Raises:
+        ConfigError: the layout has none.
+    """
+    file = Path(__file__).parent / "schemas" / f"{layout}.json"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.json")))
+        raise ConfigError([f"strategy.structured: layout {layout!r} has no JSON schema ({known} have one); set it to false"])
+    schema: dict[str, Any] = json.loads(file.read_text())
     if diagnosis:
         asked = {"type": "string", "description": "what the student did not know or do, in one or two sentences"}
         schema["properties"] = {"diagnosis": asked, **schema["properties"]}

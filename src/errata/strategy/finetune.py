@@ -12,7 +12,11 @@ from errata.strategy.base import originals
 
 @dataclass
 class FineTune:
-    """Every original training row, right or wrong."""
+    """Every original training row, right or wrong.
+
+    Attributes:
+        name: what the report calls it.
+    """
 
     name: str = "finetune"
 

@@ -41,11 +41,13 @@ class LE:
         return list(cases)
 
     def problems(self, datasets: Mapping[str, str]) -> list[str]:
-        """Prompt files that are missing or cannot be filled."""
+        """Prompt files that are missing or cannot be filled; a layout that has no schema, where one is wanted."""
         found: list[str] = []
         for dataset, layout in datasets.items():
             try:
                 load_prompts(self.name, dataset, layout, self.prompts_dir)
+                if self.structured:
+                    load_schema(layout, diagnosis=False)
             except ConfigError as error:
                 found += error.problems
         return found

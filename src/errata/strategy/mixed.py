@@ -19,6 +19,7 @@ class Mixed:
     """Parts of the requests by LE, parts by LEC ...
 
     Attributes:
+        name: what the report calls it.
         shares: share of the errors that each strategy gets; they add up to 1.
         prompts_dir, structured: as in LE, for all parts.
     """

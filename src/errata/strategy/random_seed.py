@@ -20,4 +20,4 @@ class RandomSeed(LE):
 
     def seeds(self, errors: Sequence[Attempt], successes: Sequence[Attempt], rng: Random) -> list[Attempt]:
         """As many successes as there are errors, drawn without repeating one before all have come."""
-        return exactly(successes, len(errors), rng) if successes else []
+        return exactly(successes, len(errors), rng)

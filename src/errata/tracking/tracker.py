@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases: online, offline (the default: no key, no connection, sync later), or not at all."""
+"""What a run tells Weights & Biases: online, offline (the default: no key, no connection, sync later), or nothing."""
 
 import logging
 import os
@@ -7,75 +7,94 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from errata.errors import ConfigError
+from errata.run_folder import Stage
+
+SWEEP = "ERRATA_SWEEP"
+"""The environment variable that holds the sweep's name while one of its cells runs."""
 log = logging.getLogger("errata")
 
 
 @dataclass
 class Tracking:
-    """Where metrics go.
+    """What is sent, and where to.
 
     Attributes:
         mode: `online` (needs `wandb login` or WANDB_API_KEY), `offline`, or `off`.
-        project, entity, group: as in W&B.
+        project, entity: as in W&B.
+        group: runs that are looked at together (None: the sweep that the run is a cell of, or else the run's name).
+        sample: rows of a table at most (0: no rows of anything are sent).
+        upload_model: send the trained weights too; otherwise the model's artifact says where they are.
     """
 
     mode: str = "offline"
     project: str = "errata"
     entity: str | None = None
     group: str | None = None
+    sample: int = 50
+    upload_model: bool = False
 
     def problems(self) -> list[str]:
-        """An unknown mode, or online without a key."""
+        """An unknown mode, online without a key, or fewer rows than none."""
         if self.mode not in ("online", "offline", "off"):
             return [f"tracking.mode is {self.mode!r}: choose online, offline or off"]
+        found = []
+        if self.sample < 0:
+            found.append(f"tracking.sample is {self.sample}: it must be 0 or more rows")
         if self.mode == "online" and not (os.environ.get("WANDB_API_KEY") or _netrc_knows_wandb()):
-            return ["tracking=wandb needs a key: run `wandb login`, export WANDB_API_KEY, or choose tracking=offline"]
-        return []
+            found.append("tracking=wandb needs a key: run `wandb login`, export WANDB_API_KEY, or choose tracking=offline")
+        return found
 
 
 class Tracker:
-    """A W&B run of the run folder's name; a continued run folder continues it. Does nothing when tracking is off."""
+    """A W&B run of the run folder's name; a continued run folder continues it. Does nothing when tracking is off.
 
-    def __init__(self, tracking: Tracking, folder: Path, config: Mapping[str, Any]) -> None:
-        self._run: Any = None
+    Tracking never ends a run: should W&B not start, or fail in the middle, that is said once and the run goes on without it.
+
+    Raises:
+        ConfigError: W&B refuses the key or the project, before any work begins.
+    """
+
+    def __init__(self, tracking: Tracking, folder: Path, config: Mapping[str, Any], command: str = "") -> None:
+        self._sender: Any = None
         if tracking.mode == "off":
             return
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
+        try:
+            from errata.tracking.sender import Sender  # W&B takes a second to import
 
-        self._run = wandb.init(
-            project=tracking.project,
-            entity=tracking.entity,
-            group=tracking.group,
-            name=folder.name,
-            id=folder.name,
-            resume="allow",
-            mode="online" if tracking.mode == "online" else "offline",
-            dir=str(folder),
-            config=dict(config),
-            settings=wandb.Settings(silent=True, console="off", disable_code=True, disable_git=True),
-        )
-        self._run.define_metric("train/*", step_metric="train/update")
-        self._run.define_metric("iteration")
-        for prefix in ("test", "stage"):
-            self._run.define_metric(f"{prefix}/*", step_metric="iteration")
+            self._sender = Sender(tracking, folder, config, command)
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a W&B that does not start (broken, no room) is no reason not to work
+            log.warning("this run is not tracked: %s: %s", type(error).__name__, error)
 
-    def log(self, metrics: Mapping[str, Any]) -> None:
-        """Send one set of metrics."""
-        if self._run is not None:
-            self._run.log({name: value for name, value in metrics.items() if isinstance(value, int | float)})
+    def stage(self, stage: Stage) -> None:
+        """Tell of a finished stage: numbers, sampled rows, and what it made of what; of an unchanged one nothing again."""
+        self._tell("stage", stage)
+
+    def update(self, stage: Stage, line: Mapping[str, Any]) -> None:
+        """Tell of one update of a training job, once."""
+        self._tell("update", stage, line)
 
     def summarise(self, metrics: Mapping[str, Any]) -> None:
         """Set the run's final numbers."""
-        if self._run is not None:
-            self._run.summary.update(dict(metrics))
+        self._tell("summarise", metrics)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if self._run is not None:
-            self._run.finish(exit_code=0 if kind is None else 1)
+        self._tell("finish", 0 if kind is None else 1)
+
+    def _tell(self, what: str, *given: Any) -> None:
+        if self._sender is None:
+            return
+        try:
+            getattr(self._sender, what)(*given)
+        except Exception as error:  # noqa: BLE001 - whatever W&B raises, no training may be lost to it
+            log.warning("tracking stops here, the run goes on: %s: %s", type(error).__name__, error)
+            self._sender.leave()
+            self._sender = None
 
 
 def _netrc_knows_wandb() -> bool:

@@ -5,6 +5,7 @@ number behind the folder so many rows are shown, with what the job would take, a
 """
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,9 @@ def main(folder: Path, preview: int | None) -> int:
     from errata.training.preview import show
     from errata.training.run import train
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its own import has set the level anew
+    gc.freeze()
+    gc.enable()
     message = folder / "error.txt"
     message.unlink(missing_ok=True)
     try:
@@ -52,7 +56,8 @@ def die_with_parent() -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    for noisy in ("pytorch_lightning", "lightning", "transformers", "DeepSpeed", "torch.distributed", "bitsandbytes"):
+    gc.disable()  # what the imports make stays: to look through it time and again is a quarter of the start
+    for noisy in ("lightning", "transformers", "DeepSpeed", "torch.distributed", "bitsandbytes"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     place = Path(sys.argv[1])

@@ -201,6 +201,8 @@ class AdaLora(Adapter):
 
     Attributes:
         init_r, target_r: rank of each layer at the start, and the mean rank at the end.
+        alpha, dropout: scale (over the rank) and dropout of the update.
+        targets: as of LoRA.
         tinit, tfinal, delta_t: updates before pruning begins; updates at the end with fixed ranks; updates between two
             prunings. `tinit + tfinal` must leave updates for pruning; the default shares are a tenth and three tenths.
         beta1, beta2: smoothing of the importance and of its uncertainty.
@@ -259,7 +261,11 @@ class AdaLora(Adapter):
 
 @dataclass
 class Prompt(Adapter):
-    """Prompt tuning (arXiv 2104.08691): `virtual_tokens` learnt embeddings before the prompt."""
+    """Prompt tuning (arXiv 2104.08691): learnt embeddings before the prompt.
+
+    Attributes:
+        virtual_tokens: how many.
+    """
 
     virtual_tokens: int = 20
 
@@ -272,7 +278,12 @@ class Prompt(Adapter):
 
 @dataclass
 class PTuning(Adapter):
-    """P-tuning (arXiv 2103.10385): the virtual tokens come out of a small network with `hidden` units."""
+    """P-tuning (arXiv 2103.10385): virtual tokens that come out of a small network.
+
+    Attributes:
+        virtual_tokens: how many.
+        hidden: units of the network.
+    """
 
     virtual_tokens: int = 20
     hidden: int = 128
@@ -288,7 +299,13 @@ class PTuning(Adapter):
 
 @dataclass
 class Prefix(Adapter):
-    """Prefix tuning (arXiv 2101.00190): learnt keys and values in each layer, through a projection of `hidden` units."""
+    """Prefix tuning (arXiv 2101.00190): learnt keys and values in each layer.
+
+    Attributes:
+        virtual_tokens: how many in each layer.
+        projection: they come through a projection.
+        hidden: its units.
+    """
 
     virtual_tokens: int = 20
     hidden: int = 128
