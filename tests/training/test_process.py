@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from tests.training.jobs import (
 )
 
 from errata.errors import ConfigError, DataError, TrainingError
+from errata.processes import alive, started_at
 from errata.training.__main__ import main
 from errata.training.checkpoint import Checkpoints
 from errata.training.module import FineTuning
@@ -339,9 +341,17 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tiny_model, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_it_dies_with_its_parent_even_while_it_starts(tiny_model, tmp_path):
+@pytest.mark.parametrize("late", [0, 0.5])  # killed behind, and before, the child could ask the kernel for its signal
+def test_it_dies_with_its_parent_even_while_it_starts(tiny_model, tmp_path, late):
     folder = write_job(tmp_path / "job", tiny_model)
-    code = f"from pathlib import Path; from errata.stage.train import _run; _run(Path({str(folder)!r}), [], print)"
+    code = f"""
+import time
+from pathlib import Path
+from errata.stage import train
+asked = train._die_with
+train._die_with = lambda parent: (time.sleep({late}), asked(parent))
+train._run(Path({str(folder)!r}), [], print)
+"""
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 
     def children():
@@ -352,12 +362,13 @@ def test_it_dies_with_its_parent_even_while_it_starts(tiny_model, tmp_path):
         if children():
             break
         time.sleep(0.01)
-    child = Path(f"/proc/{children()[0]}")
+    child = int(children()[0])
+    started = started_at(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    for _ in range(500):
-        if not child.exists():
+    for _ in range(3000):
+        if not alive(socket.gethostname(), child, started):
             break
         time.sleep(0.01)
-    assert not child.exists()
+    assert not alive(socket.gethostname(), child, started)
     assert not (folder / "model").exists()

@@ -2,12 +2,14 @@
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +91,14 @@ def commands(folder: Path, launch: Sequence[str]) -> list[str]:
     return [*launched, *python, "-m", "errata.training", str(folder)]
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Have the kernel stop the training process, from its first instant, should this one be killed.
 
     Otherwise it would train on unseen, and the same command, run again, would start a second one beside it.
     """
     _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # killed before the kernel was asked: its signal does not come any more
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def preview(folder: Path, count: int) -> None:
@@ -115,7 +119,7 @@ def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], 
         commands(folder, launch),
         stderr=None if sys.stderr.isatty() else subprocess.PIPE,
         text=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
     )
     ended, lines = threading.Event(), Lines()
 
