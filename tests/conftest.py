@@ -1,11 +1,13 @@
 """A tiny real student for the tests: a random two-layer Llama with a tokenizer and chat template of its own."""
 
+import logging
 import os
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # the servers of the tests; nothing else is asked
 
 import pytest
 
@@ -13,6 +15,16 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+
+
+@pytest.fixture(autouse=True)
+def log_as_at_first():
+    """A command that ran before, in this process, has sent the log lines to its terminal alone: here they are new again."""
+    log = logging.getLogger("errata")
+    for handler in [one for one in log.handlers if not isinstance(one, logging.FileHandler)]:
+        log.removeHandler(handler)
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

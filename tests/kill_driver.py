@@ -2,7 +2,7 @@
 
 STAGE is the folder of a stage. The process dies in the middle of writing its N-th piece there: records in a journal, the
 final tables, a reply in the ledger (an odd N: before it is committed, an even one: right behind that), or, in training, right
-behind a checkpoint. What was asked of the instructor and what was kept goes to asked.log, one line each. STAGE `none` lets
+behind the first checkpoint, where the training process waits for it. What was asked of the instructor and what was kept goes to asked.log, one line each. STAGE `none` lets
 the run end.
 """
 
@@ -18,7 +18,7 @@ from errata.cli import main
 from errata.instructor.tutor import Tutor
 from errata.instructor.writer import Writer
 from errata.ledger import Ledger
-from errata.stage import evaluate
+from errata.stage import evaluate, train
 
 stage, number = sys.argv[1], int(sys.argv[2])
 left = number
@@ -85,6 +85,17 @@ async def noted_reply(self, call):
     return await reply(self, call)
 
 
+WAITING = """
+import sys, time
+from pathlib import Path
+from errata.training.__main__ import main
+from errata.training.checkpoint import Checkpoints
+save = Checkpoints.save
+Checkpoints.save = lambda *given: (save(*given), time.sleep(600))
+main(Path(sys.argv[1]), None)
+"""
+
+
 def watch_training():
     while True:
         if any(Path().glob(f"outputs/*/{stage}/checkpoints/update_*[0-9]/state.json")):
@@ -96,6 +107,7 @@ run_folder.Journal.append, run_folder.write_atomically = dying_append, dying_wri
 Ledger.put, Writer._commit, Tutor.reply = dying_put, dying_commit, noted_reply
 evaluate._FLUSH_S = 0.0  # each answer is a piece
 if stage.endswith("_1/train") or stage.endswith("_2/train"):
+    train.commands = lambda folder, launch: [sys.executable, "-c", WAITING, str(folder)]
     threading.Thread(target=watch_training, daemon=True).start()
 sys.argv = ["errata", *sys.argv[4:]]
 main()

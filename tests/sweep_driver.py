@@ -8,8 +8,6 @@ its start. Each request that is sent to the tutor is a line of asked.log.
 import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from errata import run_folder
@@ -19,9 +17,11 @@ from errata.instructor.writer import Writer
 from errata.ledger import Ledger
 from errata.stage import train
 from errata.training.__main__ import main as train_here
+from errata.training.checkpoint import Checkpoints
 
 moment, left = sys.argv[1], int(sys.argv[2])
 append, put, commit, reply = run_folder.Journal.append, Ledger.put, Writer._commit, Tutor.reply
+save = Checkpoints.save
 
 
 def count(what, number=1):
@@ -50,9 +50,8 @@ async def noted_reply(self, call):
     return await reply(self, call)
 
 
-def watch(folder):
-    while not any(folder.glob("checkpoints/update_*[0-9]/state.json")):
-        time.sleep(0.002)
+def save_and_die(self, trainer, module):
+    save(self, trainer, module)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -61,7 +60,7 @@ def train_in_this_process(folder, launch, heard):
     if moment == "training":
         left -= 1
         if left == 0:
-            threading.Thread(target=watch, args=(folder,), daemon=True).start()
+            Checkpoints.save = save_and_die
     assert train_here(folder, None) == 0
 
 

@@ -175,7 +175,9 @@ def place(tmp_path, monkeypatch, tiny_model):
         (["improve", "model=hf", "model.path=no_weights"], ["no_weights", "no weights"]),
         (["improve", "model=hf", "model.path=no_tokenizer"], ["no_tokenizer", "no tokenizer"]),
         (["improve", "model=hf", "model.path=data"], ["no config.json"]),
+        (["improve", "model=hf", "model.path=data/train.jsonl"], ["is a file; expected a model folder", "model=recorded"]),
         (["improve", "model.adapter=nowhere"], ["model.adapter is 'nowhere'", "adapter_config.json"]),
+        (["report", "data", "--to", "file/deeper"], ["--to file/deeper", "is a file; choose another folder"]),
         (["improve", "output_dir=file/deeper"], ["cannot write to the run folder file/deeper", "output_dir=FOLDER"]),
         (["improve", "strategy=lec", "retrieval=transformer"], ["retrieval.path is not set"]),
         (["improve", "strategy=le_lec", "strategy.shares={le: 0.5, lec: 0.6}"], ["0.5 + 0.6 does not add up to 1"]),
@@ -223,10 +225,10 @@ def place(tmp_path, monkeypatch, tiny_model):
 def test_one_clear_error(place, monkeypatch, capsys, arguments, said):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        free = listener.getsockname()[1]
-    code, error = errata(
-        monkeypatch, capsys, *(a.replace("{tmp}", str(place)).replace("{free}", str(free)) for a in arguments)
-    )
+        free = listener.getsockname()[1]  # bound, so nobody else's, but nothing listens there
+        code, error = errata(
+            monkeypatch, capsys, *(a.replace("{tmp}", str(place)).replace("{free}", str(free)) for a in arguments)
+        )
     assert code == 2, error
     assert error.count("error:") == 1
     assert "Traceback" not in error

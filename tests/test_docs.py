@@ -198,6 +198,26 @@ def test_links_lead_somewhere(page):
     assert not broken
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_table_has_a_head_and_rows_of_one_length(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, *rows = table.rstrip("\n").split("\n")
+        assert rows and re.fullmatch(r"\|( ?:?-+:? ?\|)+", rows[0]), head
+        assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {head.count("|")}, head
+
+
+def test_every_option_is_on_a_page_that_explains():
+    listed = {"configuration.md", "experiments.md"}
+    text = "".join(page.read_text() for page in PAGES if page.name not in listed)
+    missing = [
+        f"{option.parent.name}={option.stem}"
+        for option in (ROOT / "conf").glob("*/*.yaml")
+        if option.parent.name not in ("corpus", "experiments", "sweeps") and not re.search(rf"\b{option.stem}\b", text)
+    ]
+    assert not missing
+
+
 def test_the_readme_lists_every_page():
     readme = (ROOT / "README.md").read_text()
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in readme] == []

@@ -51,6 +51,53 @@ SETTINGS = {  # its code (facts 1.1 to 1.6); iterations from its page
     "training.gradient_checkpointing": True,
 }
 OWN = {name: {"iterations": 1} for name in ("lai_mistral_finetune", "lai_llama3_finetune")}
+SOURCES = {  # the other sources' settings: (command, what the user gives, values)
+    "coachlm_coach": ("train", ["revisions=pairs.jsonl"], {
+        "model.path": "THUDM/chatglm2-6b", "alpha": 0.3, "training.method.r": 64, "training.method.alpha": 32,
+        "training.method.dropout": 0.1, "training.epochs": 7, "training.batch_size": 32, "training.learning_rate": 2e-4,
+        "training.schedule": "cosine", "training.warmup_steps": 0, "training.weight_decay": 0.0, "training.max_length": 1024,
+        "training.method.targets": ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"],
+    }),
+    "alpaca_cot_lora": ("train", ["data=pairs.jsonl"], {
+        "model.path": "bigscience/bloom-7b1", "training.method.r": 32, "training.method.alpha": 16,
+        "training.method.dropout": 0.05, "training.batch_size": 128, "training.learning_rate": 3e-4,
+        "training.warmup_share": 0.1, "training.max_length": 512,
+    }),
+    "alpaca_cot_adalora": ("train", ["data=pairs.jsonl"], {
+        "training.method.init_r": 12, "training.method.target_r": 8, "training.method.beta1": 0.85,
+        "training.method.beta2": 0.85, "training.method.delta_t": 10, "training.learning_rate": 3e-4,
+    }),
+    "reflection_tuning": ("train", ["data=pairs.jsonl"], {
+        "model.path": "meta-llama/Llama-2-7b-hf", "model.template": "vicuna", "training.epochs": 3, "training.batch_size": 128,
+        "training.learning_rate": 2e-5, "training.warmup_share": 0.03, "training.weight_decay": 0.0, "training.max_length": 2048,
+    }),
+    "reflection_tuning_13b": ("train", ["data=pairs.jsonl"], {"training.learning_rate": 1e-5, "training.epochs": 3}),
+    "reflection_data": ("revise", [], {
+        "instructor.model": "gpt-3.5-turbo", "instructor.temperature": 0.0, "instructor.max_tokens": 2048,
+        "reviser.choose_instruction_by": "ifd", "reviser.choose_response_by": "rifd", "reviser.drop_unreplaced": True,
+    }),
+    "reflection_pairwise": ("judge", ["against=answers"], {
+        "instructor.temperature": 0.0, "instructor.max_tokens": 1024, "judge.form": "scores",
+    }),
+    "coachlm_quality": ("judge", ["answers=revised"], {"judge.edges": [3.5, 4.0, 4.5], "judge.high": 4.5}),
+}  # fmt: skip
+MIXTURES = {  # the files of Alpaca-CoT's registry
+    "alpaca_cot": ["alpaca/alpaca_data_cleaned.json", "belle_cn/belle_instructions/belle_data0.5M_cn.json", "cot"],
+    "alpaca_cot_without_cot": ["alpaca/alpaca_data_cleaned.json", "belle_cn/belle_instructions/belle_data0.5M_cn.json"],
+    "alpaca_cot_without_cn": ["alpaca/alpaca_data_cleaned.json", "cot"],
+}
+UPDATES = [  # (experiment, rows of its training set, what the head says)
+    ("coachlm_coach", 690, "690 rows, 151 updates"),
+    ("coachlm_tuning", 52002, "1,219 updates"),
+    ("alpaca_cot_train", 49000, "49,000 rows, 383 updates"),
+    ("reflection_tuning", 37114, "870 updates"),
+    ("reflection_tuning", 46325, "sRecycled WizardLM 1,086"),
+    ("reflection_tuning", 52002, "Recycled Alpaca 1,219"),
+    ("reflection_tuning", 70000, "Recycled WizardLM 1,641"),
+    ("reflection_tuning_13b", 46064, "46,064 rows, 1,080 updates"),
+    ("lai_mistral_finetune", 9753, "305 updates"),
+    ("lai_llama3_finetune", 9753, "305 updates"),
+]
 SWEEPS = {  # the command and the experiment that the sweep is meant for, and how many cells it has with it
     "seeds": ("improve", "demo", 3),
     "learning_rate": ("improve", "lai_mistral_le", 12),
@@ -140,6 +187,30 @@ def test_vanilla_rows_measure_what_the_trained_ones_do(name):
     assert dict(setup.datasets) == trained.tested
     assert setup.model.path == STUDENTS[name.split("_")[1]]
     assert (setup.settings.split, setup.settings.protocol, setup.settings.name) == ("test", "paper", name)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_other_experiments_hold_the_settings_of_their_sources(name):
+    command, given, wanted = SOURCES[name]
+    config = compose(command, overrides=[f"experiments={name}", *given])
+    assert {path: plain(config, path) for path in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_alpaca_cots_mixtures_are_those_of_its_registry(name):
+    corpora = compose("revise", overrides=[f"experiments={name}"]).corpus
+    assert [one.get("hub_files", corpus) for corpus, one in corpora.items()] == MIXTURES[name]
+
+
+@pytest.mark.parametrize(("name", "rows", "said"), UPDATES)
+def test_a_head_says_the_updates_that_its_settings_give(name, rows, said):
+    command = "improve" if name.startswith("lai") else "train"
+    training = compose(command, overrides=[f"experiments={name}"]).training
+    updates = f"{-(-rows * training.epochs // training.batch_size):,}"
+    assert updates in said and said in head_of("experiments", name)
+    if name not in ("reflection_tuning", "lai_mistral_finetune", "lai_llama3_finetune"):  # there a range, or hours
+        (line,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "docs/experiments.md").read_text(), re.MULTILINE)
+        assert f"{updates} updates" in line
 
 
 def test_docs_list_every_experiment_and_sweep():

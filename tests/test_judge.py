@@ -100,3 +100,14 @@ def test_a_revise_run_is_rated_before_and_after(files, judge, tiny_model, capsys
     judgements = [json.loads(line) for line in (run / "judge/judgements.jsonl").read_text().splitlines()]
     assert len(judgements) == 3
     assert "before" in capsys.readouterr().out
+
+
+def test_the_plan_counts_the_turns_of_conversations_and_the_conversations(files, judge, capsys):
+    rows = [{"question_id": n, "category": "writing", "turns": [f"Name {n} birds.", "And a fish."]} for n in range(3)]
+    (files / "turns.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = ["testset=[mt_bench]", f"testset.mt_bench.path={files / 'turns.jsonl'}", "judge=mt_bench"]
+    address = [f"instructor.base_url={judge.url}", "instructor.model=m", f"output_dir={files}"]
+    assert errata("judge", *chosen, *address, "dry_run=true") == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert re.search(r"mt_bench\W+80\W+6, turns of 3\W", said), said
+    assert "6 requests" in said

@@ -53,7 +53,7 @@ def _put_many(path, start):
 
 def test_several_processes_share_it(tmp_path):
     path = tmp_path / "l.sqlite"
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_put_many, args=(path, start)) for start in (0, 50, 100)]
     for worker in workers:
         worker.start()

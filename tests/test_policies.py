@@ -12,14 +12,17 @@ from hydra.core.global_hydra import GlobalHydra
 from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.errors import DataError
-from errata.improve import Run, improve
+from errata.improve import improve
 from errata.jsonl import decode_lines
-from errata.plan import show_plan
+from errata.plan import show_loop_plan
 from errata.records import Attempt, Example, Reply, Request
+from errata.run import Run
 from errata.run_folder import RunFolder
+from errata.screening import Screening
 from errata.setup import check
 from errata.splits import load_splits
 from errata.tracking.tracker import Tracker
+from errata.training_set import training_set
 from tests.scripted import Scripted
 from tests.test_loop import scripted_setup
 
@@ -121,9 +124,8 @@ def test_former_practice_of_a_dataset_that_yields_none_now_stays_in(loop, tmp_pa
 
     setup, former = loop.setup("policy=restart"), [row("arithmetic", 1), row("other", 1)]
     with RunFolder(tmp_path / "run", {}) as folder, Tracker(setup.settings.tracking, tmp_path, {}) as tracker:
-        found = Run(setup, folder, None, tracker, {}).mixed(
-            {"arithmetic": [], "other": [row("other", 2)]}, 2, former, former
-        )
+        screening = Screening(Run(setup, folder, None, tracker), {})
+        found = training_set(screening, {"arithmetic": [], "other": [row("other", 2)]}, 2, former, former)
     assert {one.id for one in found} == {"1/arithmetic/1", "1/other/1", "2/other/1"}
 
 
@@ -223,7 +225,7 @@ def test_finetune_and_duplicate_errors_ask_nobody(loop, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("somebody was asked")
 
-    monkeypatch.setattr("errata.improve.instruct", never)
+    monkeypatch.setattr("errata.run.instruct", never)
     every = mixed(loop("strategy=finetune", "iterations=1"), 1)
     again = mixed(loop("strategy=duplicate_errors", "iterations=1"), 1)
     assert len({row.error_id for row in every}) == len(every) > 13
@@ -307,7 +309,7 @@ def test_a_strategy_that_asks_nobody_needs_no_instructor_for_the_dataset(tmp_pat
 def test_the_plan_of_a_finished_run_has_nothing_to_pay(loop, capsys):
     student = Student(knows_more)
     folder = loop(student=student)
-    show_plan(loop.setup(student=student))
+    show_loop_plan(loop.setup(student=student))
     plan = " ".join(capsys.readouterr().out.split())
     assert len(requests(folder, 2)) == 5
     for iteration in (1, 2):
@@ -316,7 +318,7 @@ def test_the_plan_of_a_finished_run_has_nothing_to_pay(loop, capsys):
 
 
 def test_the_plan_counts_the_questions_that_errors_come_from(loop, capsys):
-    show_plan(loop.setup("errors=dev", "dataset.arithmetic.dev=17", "iterations=1"))
+    show_loop_plan(loop.setup("errors=dev", "dataset.arithmetic.dev=17", "iterations=1"))
     plan = capsys.readouterr().out
     assert "iteration_1/arithmetic/dev" in plan
     assert "at most 17 requests" in plan

@@ -131,7 +131,7 @@ def endpoint():
         loop.run_forever()
 
     threading.Thread(target=serve, daemon=True).start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield f"http://127.0.0.1:{port[0]}/v1"
     loop.call_soon_threadsafe(loop.stop)
 

@@ -219,7 +219,7 @@ def test_the_loop_is_reproduced_from_its_own_ledger_and_nothing_is_sent(loop, mo
 
 def test_a_reproduction_that_was_stopped_goes_on(loop, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr("errata.improve.mix", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("errata.training_set.mix", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             reproduce(loop, "--to", tmp_path)
     before = stages(tmp_path / loop.name)
@@ -467,6 +467,6 @@ def test_the_environment_is_read_quickly():
     import time
 
     environment.cache_clear()
-    start = time.perf_counter()
+    start = time.thread_time()
     environment()
-    assert time.perf_counter() - start < 2  # a tenth of a second, where nothing else runs
+    assert time.thread_time() - start < 2  # a tenth of a second of the processor

@@ -13,10 +13,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from errata.improve import Run
+from errata.dataset.arithmetic import Arithmetic
+from errata.gate.answer import Answer
 from errata.jsonl import decode_lines
 from errata.records import Example, Pair, Revision
+from errata.run import Run
 from errata.run_folder import RunFolder
+from errata.screening import Screening
 from tests.instructor.test_openai import KEY, Server, completion
 from tests.reviser.misbehaving import reason_of
 from tests.test_loop import SMALL, errata
@@ -39,7 +42,7 @@ def teacher(monkeypatch):
 
     yield address, seen
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture
@@ -338,19 +341,48 @@ def test_a_changed_row_is_held_against_the_rows_that_stay(tmp_path):
             return [Revision(pair.id, pair, better if pair is pairs[1] else pair, "revised" if pair is pairs[1] else "kept")
                     for pair in pairs]  # fmt: skip
 
-    class Loop(Run):
-        def verified(self, parsed, name, iteration, earlier, inputs, step=""):
-            held.append(([row.id for row in parsed], [row.id for row in earlier]))
-            return parsed
+    class Screened(Screening):
+        def verified(self, rows, name, iteration, earlier, inputs, step=""):
+            held.append(([row.id for row in rows], [row.id for row in earlier]))
+            return rows
 
     held = []
     settings = SimpleNamespace(training=SimpleNamespace(max_length=64))
     setup = SimpleNamespace(reviser=One(), datasets={"toy": None}, settings=settings, model=None)
     with RunFolder(tmp_path / "run", {}) as folder:
-        loop = Loop(setup, folder, None, SimpleNamespace(stage=lambda stage: None), {})
-        left = loop.revised(None, rows, "toy", 1, [replace(rows[0], id="0/toy/9")])
+        run = Run(setup, folder, None, SimpleNamespace(stage=lambda stage: None))
+        left = Screened(run, {}).revised(None, rows, "toy", 1, [replace(rows[0], id="0/toy/9")])
     assert held == [(["1/toy/1"], ["0/toy/9", "1/toy/0", "1/toy/2"])]
     assert [row.response for row in left] == ["It is 0.", "It is 1, to be sure.", "It is 2."]
+
+
+def test_a_revised_question_whose_answer_cannot_be_read_stays_as_it_was(tmp_path):
+    rows = [Example(f"1/toy/{n}", "toy", f"Question {n}?", "3 + 4 = 7\n#### 7", "7", "toy/1", "1/toy", 1) for n in (0, 1)]
+
+    class Rewriting:
+        scores = False
+
+        def revise(self, pairs, desk):
+            outputs = ("Nobody can tell.", "4 + 4 = 8\n#### 8")
+            return [
+                Revision(pair.id, pair, replace(pair, instruction="Another question?", output=output), "revised")
+                for pair, output in zip(pairs, outputs, strict=True)
+            ]
+
+    settings = SimpleNamespace(training=SimpleNamespace(max_length=64), errors=SimpleNamespace(splits=["train"]))
+    setup = SimpleNamespace(
+        reviser=Rewriting(), datasets={"toy": Arithmetic("toy")}, settings=settings, gates={"answer": Answer()}, wall=[],
+        model=SimpleNamespace(fingerprint="start", count_tokens=lambda prompt, response: 1), retrieval=None,
+    )  # fmt: skip
+    with RunFolder(tmp_path / "run", {}) as folder:
+        run = Run(setup, folder, None, SimpleNamespace(stage=lambda stage: None))
+        left = Screening(run, {"toy": {}}).revised(None, rows, "toy", 1, [])
+        (place,) = folder.path.glob("iteration_1/toy/revise/revised")
+        revisions = decode_lines((place / "revisions.jsonl").read_bytes(), Revision)
+    assert left[0] == rows[0]
+    assert (left[1].prompt, left[1].answer) == ("Another question?", "8")
+    assert [(one.status, one.reason) for one in revisions] == [("kept", "no_answer"), ("revised", "")]
+    assert "Nobody can tell." in revisions[0].rejected
 
 
 @pytest.mark.slow

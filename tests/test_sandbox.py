@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -362,7 +363,7 @@ def what_other_tests_left_open():
 
 def new_processes(number):
     """Sandbox processes that were not there before the test, once no more than that many are left: dying takes a moment."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while len(found := sandbox_processes() - OTHERS) > number and time.monotonic() < until:
         time.sleep(0.02)
     return found
@@ -426,7 +427,11 @@ def test_hostile_programs_neither_pass_nor_hang_nor_leave_anything_behind(withou
         left = new_processes(workers)
         assert len(left) <= workers
         # the same workers still tell right from wrong
-        assert sandbox.run(program("def f(x): return 730168428 + x")).status == "passed"
+        good = program("def f(x): return 730168428 + x")
+        found = [sandbox.run(good).status]
+        while found[-1] == "timeout" and len(found) < 50:  # half a second can be too short on a busy machine
+            found.append(sandbox.run(good).status)
+        assert found[-1] == "passed"
         assert {item.name for item in canary.iterdir()} == {"canary"}
         after = (canary / "canary").stat()
         assert (canary / "canary").read_text() == "alive"
@@ -445,9 +450,12 @@ STATUS = {
 
 
 def test_the_status_says_what_happened():
-    with Sandbox(Limits(wall_s=1.0, memory_mb=256), workers=2) as sandbox:
-        programs = [program(HOSTILE[name].replace("{{", "{").replace("}}", "}")) for name in STATUS]
-        found = {name: outcome.status for name, outcome in zip(STATUS, sandbox.run_all(programs), strict=True)}
+    found = {}
+    for endless in (True, False):  # what ends by itself has all the time that a busy machine takes
+        names = [name for name, status in STATUS.items() if (status == "timeout") == endless]
+        with Sandbox(Limits(wall_s=1.0 if endless else 60.0, memory_mb=256), workers=2) as sandbox:
+            programs = [program(HOSTILE[name].replace("{{", "{").replace("}}", "}")) for name in names]
+            found |= {name: outcome.status for name, outcome in zip(names, sandbox.run_all(programs), strict=True)}
     assert found == STATUS
 
 
@@ -624,7 +632,7 @@ def checked(code, body, setup=""):
 
 @pytest.mark.parametrize("without", [(), ("namespaces",), ("namespaces", "landlock", "seccomp")])
 def test_honest_programs_pass(without):
-    with Sandbox(Limits(wall_s=10), workers=2, _without=without) as sandbox:
+    with Sandbox(Limits(wall_s=60), workers=2, _without=without) as sandbox:
         outcomes = zip(HONEST, sandbox.run_all(checked(*row) for row in HONEST.values()), strict=True)
         assert {name: outcome for name, outcome in outcomes if outcome.status != "passed"} == {}
 
@@ -643,17 +651,19 @@ def test_honest_programs_pass_in_one_process_too(name, tmp_path, monkeypatch):
 
 
 def test_what_fails_is_told_with_its_line():
-    with Sandbox(Limits(wall_s=1.0), workers=2) as sandbox:
-        outcomes = sandbox.run_all(checked(code, body) for code, body, _, _ in FAILING.values())
-        for (name, (_, _, status, said)), outcome in zip(FAILING.items(), outcomes, strict=True):
-            assert (outcome.status, outcome.detail[: len(said)]) == (status, said), (name, outcome)
+    for endless in (True, False):
+        rows = {name: row for name, row in FAILING.items() if (row[2] == "timeout") == endless}
+        with Sandbox(Limits(wall_s=1.0 if endless else 60.0), workers=2) as sandbox:
+            outcomes = sandbox.run_all(checked(code, body) for code, body, _, _ in rows.values())
+            for (name, (_, _, status, said)), outcome in zip(rows.items(), outcomes, strict=True):
+                assert (outcome.status, outcome.detail[: len(said)]) == (status, said), (name, outcome)
 
 
 def test_a_worker_that_dies_is_replaced():
-    with Sandbox(Limits(wall_s=5), workers=2) as sandbox:
+    with Sandbox(Limits(wall_s=60), workers=2) as sandbox:
         good = program("def f(x): return 730168428 + x")
         assert [outcome.status for outcome in sandbox.run_all([good] * 4)] == ["passed"] * 4
-        slow = [program("import time\ndef f(x): time.sleep(3)")]
+        slow = [program("import time\ndef f(x): time.sleep(50)")]
         results = []
         thread = threading.Thread(target=lambda: results.extend(sandbox.run_all(slow)))
         thread.start()
@@ -681,17 +691,34 @@ list(sandbox.run_all([Program(code, "", "def check(c): c(1)", "f")] * 2))
 """
     for without in ((), ("namespaces",)):
         process = subprocess.Popen([sys.executable, "-c", script, *without], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        time.sleep(0.7)
-        mine = descendants(process.pid)
-        assert len(mine) >= 4
+        each = 3 if b"no namespaces" in process.stdout.readline() else 4  # the zygote, its parent outside, tester, candidate
+        until = time.monotonic() + 60
+        while len(mine := descendants(process.pid)) < 2 * each and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(mine) == 2 * each
         process.kill()
         process.communicate()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while (left := [pid for pid in mine if alive(pid)]) and time.monotonic() < until:
             time.sleep(0.05)
         assert not left
         assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_whose_main_process_died_while_it_started_leaves_no_folder(tmp_path):
+    without = ["namespaces", "landlock", "seccomp"]
+    theirs, ours = os.pipe()
+    heard, said = os.pipe()
+    os.close(heard)  # nobody is there to be told that it is ready
+    settings = {"limits": asdict(Limits(cpu_s=1)), "without": without, "folder": str(tmp_path), "tests": theirs}
+    code = "from errata.sandbox_child import main; main()"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(settings)], stdin=subprocess.DEVNULL, stdout=said, pass_fds=[theirs]
+    )
+    for end in (theirs, ours, said):
+        os.close(end)
+    assert worker.wait(60) == 0
+    assert not list(tmp_path.iterdir())
 
 
 def descendants(pid):
@@ -723,7 +750,7 @@ def test_humanevals_own_solutions_pass():
         Program(item["prompt"] + item["canonical_solution"], item["prompt"], item["test"], item["entry_point"])
         for item in items
     ]
-    with Sandbox(Limits(wall_s=10), workers=2) as sandbox:
+    with Sandbox(Limits(wall_s=60), workers=2) as sandbox:
         outcomes = list(sandbox.run_all(programs))
     assert [(i["task_id"], o) for i, o in zip(items, outcomes, strict=True) if o.status != "passed"] == []
 
@@ -752,8 +779,8 @@ STATE = """
 @pytest.mark.parametrize("trace", TRACES)
 def test_what_tests_leave_behind_does_not_reach_the_next_program(trace):
     honest, state = "def f(x): return 1", program("def f(x): return x", STATE)
-    with Sandbox(workers=1) as fresh:
+    with Sandbox(Limits(wall_s=60), workers=1) as fresh:
         expected = fresh.run(state)
-    with Sandbox(workers=1) as sandbox:
+    with Sandbox(Limits(wall_s=60), workers=1) as sandbox:
         assert sandbox.run(program(honest, TRACES[trace])).status == "passed"
         assert sandbox.run(state) == expected

@@ -171,6 +171,14 @@ def test_a_ledger_that_the_config_names_gets_no_reply_of_the_rehearsal(place):
     assert shrink("improve", config, ["ledger"])["ledger"] == str(place / "smoke/ledger.sqlite")
 
 
+def test_what_is_replaced_though_it_was_given_is_told(place, caplog):
+    caplog.set_level("INFO", "errata")
+    config = plain("train", "data=mine.jsonl", "seed=3", f"output_dir={place}")
+    rows = shrink("train", config, ["data", "seed", "model", "smoke"])["data"]
+    assert rows == str(place / "smoke/data.jsonl")
+    assert f"in the place of what was given: data={rows}" in [line.rpartition("smoke: ")[2] for line in caplog.messages]
+
+
 def test_cells_that_start_at_once_write_one_file(tmp_path, monkeypatch):
     from errata.smoke.files import training_rows
 

@@ -3,6 +3,8 @@
 import logging
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from errata.report.write import for_terminal
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now[0], strftime=time.strftime))
     return now
 
 

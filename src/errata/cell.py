@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception
@@ -41,7 +41,7 @@ class Place:
     words: list[str]
 
 
-def run_cell(place: Place, checked: "Callable[[], Setup]", command: "Callable[[Setup], None]") -> float | None:
+def run_cell(place: Place, checked: "Callable[[], Setup]", command: "Callable[[Setup], object]") -> float | None:
     """Run a cell, or go on with it; the best accuracy on dev that its iterations reached, where dev was measured.
 
     In a grid a failure is written down and the other cells go on; the sweep's end names it. A cell that another process
@@ -80,7 +80,7 @@ def run_cell(place: Place, checked: "Callable[[], Setup]", command: "Callable[[S
         return _dev_accuracy(setup.folder)
 
 
-def run(setup: "Setup", command: "Callable[[Setup], None]") -> None:
+def run(setup: "Setup", command: "Callable[[Setup], object]") -> None:
     """Run a command; a run that came to its end carries the mark of it."""
     settings = setup.settings
     if settings.dry_run or getattr(settings, "preview", None) is not None:
@@ -145,6 +145,9 @@ class _Record:
             self.write(FAILED, said)
         except OSError as full:  # the sweep's end names the cell all the same
             log.error("cell %s: this cannot be written down: %s", self.title, full)
+            if self.known:
+                with suppress(OSError):
+                    self.path.unlink(missing_ok=True)  # it may still say that the cell has finished once
         if not self.known:
             raise ErrataError(f"cell {self.title} failed: {said}") from None
 

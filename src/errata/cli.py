@@ -5,6 +5,7 @@
 """
 
 import difflib
+import errno
 import importlib
 import os
 import re
@@ -52,6 +53,12 @@ def main() -> None:
         code = _dispatch(sys.argv[1:])
     except ErrataError as error:
         _print_error(str(error))
+        code = 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _print_error(f"{error.strerror}{where}. Make room: what was done is kept, the same command goes on from here.")
         code = 2
     except KeyboardInterrupt:
         _print_error("stopped. What was done is kept: the same command goes on from here.")
@@ -127,6 +134,8 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
     except grid.Refused as refused:
         if refused.__cause__ is not None:
             _raise_told(command, arguments, refused.__cause__)
+        if grid.prepared:  # every cell was finished before: in another grid, or the report was not reached
+            _report_sweep(grid.prepared[0])
         return 0
     except Exception as error:  # noqa: BLE001 - all are raised again
         if grid.prepared:

@@ -1,42 +1,41 @@
-"""What each configured command does, once its configuration has been checked."""
+"""What each configured command does, once its configuration has been checked: the work, or with `dry_run` the plan of it."""
 
 import shlex
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from errata.checks.values import rows_file
 from errata.data_plan import show_judging_plan, show_revision_plan
 from errata.errors import DataError
-from errata.improve import attempt_inputs
+from errata.identity import result_changing
 from errata.improve import improve as run_loop
 from errata.judging import judge as compare_answers
 from errata.model.base import Model
 from errata.model.recorded import Recorded
-from errata.plan import show_plan
+from errata.plan import Plan, show_evaluation_plan, show_loop_plan, show_training_plan
 from errata.report.write import report
 from errata.revise import revise as run_reviser
 from errata.reviser.expert import write_coach_data
-from errata.run_folder import RunFolder
-from errata.setup import Setup, result_changing
-from errata.stage.evaluate import evaluate as answer_and_grade
+from errata.run import under_way
+from errata.setup import Setup
 from errata.stage.train import job_settings, prepare, preview
 from errata.stage.train import train as fine_tune
-from errata.tracking.tracker import Tracker
 from errata.trained import COACH
 from errata.training.job import file_digest
 
 
-def improve(setup: Setup) -> None:
+def improve(setup: Setup) -> Plan | None:
     """`errata improve`: the loop, then its report; or the plan alone."""
     if setup.settings.dry_run:
-        show_plan(setup)
-        return
+        return show_loop_plan(setup)
     report(run_loop(setup))
+    return None
 
 
-def evaluate(setup: Setup) -> None:
+def evaluate(setup: Setup) -> Plan | None:
     """`errata evaluate`: attempts at one split of each dataset, then the table; or stored responses graded anew.
 
     Raises:
@@ -45,20 +44,18 @@ def evaluate(setup: Setup) -> None:
     settings = setup.settings
     questions = {name: dataset.load(settings.split) for name, dataset in setup.datasets.items()}
     if settings.dry_run:
-        show_plan(setup)
-        return
+        return show_evaluation_plan(setup)
     students = {name: _students(setup, name) for name in setup.datasets}
-    with (
-        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
-        Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker,
-    ):
+    with under_way(setup) as run:
         for name, dataset in setup.datasets.items():
             for iteration, student in students[name].items():
-                inputs = attempt_inputs(student, dataset, questions[name])
-                stage = folder.stage(f"iteration_{iteration}/{name}/{settings.split}", **inputs)
-                answer_and_grade(stage, student, dataset, questions[name], setup.evaluations if student.trains else None)
-                tracker.stage(stage)
+                place, shared = (
+                    f"iteration_{iteration}/{name}/{settings.split}",
+                    setup.evaluations if student.trains else None,
+                )
+                run.attempts(place, student, dataset, questions[name], shared)
     report(setup.folder)
+    return None
 
 
 def _students(setup: Setup, name: str) -> dict[int, Model]:
@@ -77,23 +74,23 @@ def _students(setup: Setup, name: str) -> dict[int, Model]:
     return {iteration: Recorded(str(folder)) for iteration, folder in sorted(stages.items())}
 
 
-def revise(setup: Setup) -> None:
+def revise(setup: Setup) -> Plan | None:
     """`errata revise`: a mixture of corpora and a reviser in, a better instruction set out; or its make-up and the price."""
     if setup.settings.dry_run:
-        show_revision_plan(setup)
-        return
+        return show_revision_plan(setup)
     report(run_reviser(setup))
+    return None
 
 
-def judge(setup: Setup) -> None:
+def judge(setup: Setup) -> Plan | None:
     """`errata judge`: answers to test sets, compared or rated; or what would be asked."""
     if setup.settings.dry_run:
-        show_judging_plan(setup)
-        return
+        return show_judging_plan(setup)
     report(compare_answers(setup))
+    return None
 
 
-def train(setup: Setup) -> None:
+def train(setup: Setup) -> Plan | None:
     """`errata train`: a file of rows, or experts' revisions, in; a model folder out."""
     settings = setup.settings
     dev = Path(settings.dev).expanduser() if settings.dev is not None else None
@@ -104,37 +101,30 @@ def train(setup: Setup) -> None:
             rows = _rows(settings, Path(place))
             if settings.dry_run:
                 with rows.open("rb") as file:
-                    show_plan(setup, sum(bool(line.strip()) for line in file))
-            else:
-                prepare(Path(place), setup.model, rows, job)
-                preview(Path(place), settings.preview)
-        return
-    with (
-        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
-        Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker,
-    ):
-        rows = _rows(settings, folder.path)
-        stage = folder.stage(
-            "train",
-            rows=file_digest(rows),
-            dev=file_digest(dev) if dev is not None else None,
-            model=setup.model.fingerprint,
-            training=result_changing(settings.training),
-            seed=settings.seed,
-        )
+                    return show_training_plan(setup, sum(bool(line.strip()) for line in file))
+            prepare(Path(place), setup.model, rows, job)
+            preview(Path(place), settings.preview)
+        return None
+    with under_way(setup) as run:
+        rows = _rows(settings, run.folder.path)
+        inputs = {
+            "rows": file_digest(rows),
+            "dev": file_digest(dev) if dev is not None else None,
+            "model": setup.model.fingerprint,
+            "training": result_changing(settings.training),
+            "seed": settings.seed,
+        }
         if settings.prepare:
-            prepare(stage.folder, setup.model, rows, job)
-            _show_commands(stage.folder)
-            return
-
-        def heard(line: dict[str, Any]) -> None:
-            tracker.update(stage, line)
-
-        fine_tune(stage, setup.model, rows, job, heard)
-        tracker.stage(stage)
+            folder = run.folder.stage("train", **inputs).folder
+            prepare(folder, setup.model, rows, job)
+            _show_commands(folder)
+            return None
+        with run.stage("train", **inputs) as stage:
+            fine_tune(stage, setup.model, rows, job, partial(run.tracker.update, stage))
         if settings.revisions is not None:  # what it was trained on goes with a coach: it will not revise that
-            shutil.copyfile(folder.path / COACH, stage.folder / "model" / COACH)
+            shutil.copyfile(run.folder.path / COACH, stage.folder / "model" / COACH)
     report(setup.folder)
+    return None
 
 
 def _rows(settings: Any, folder: Path) -> Path:

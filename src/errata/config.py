@@ -13,13 +13,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from errata.corpus.mixture import Mixture
+from errata.identity import neutral
 from errata.tracking.tracker import Tracking
 from errata.training.job import PRECISIONS, SCHEDULES, STRATEGIES, conflicts
-
-
-def neutral(default: Any) -> Any:
-    """A field that cannot change a result."""
-    return field(default=default, metadata={"neutral": True})
 
 
 @dataclass
@@ -82,7 +78,7 @@ class Training:
     gradient_checkpointing: bool = neutral(False)
     strategy: str = neutral("auto")
     devices: int | None = neutral(None)
-    launch: list[str] = field(default_factory=list, metadata={"neutral": True})
+    launch: list[str] = neutral(factory=list)
     dev_share: float = 0.0
     dev_every_steps: int | None = None
     patience: int | None = None
@@ -267,7 +263,7 @@ class Common:
     dry_run: bool = neutral(False)
     smoke: bool = neutral(False)
     model: Any = None
-    tracking: Tracking = field(default_factory=Tracking, metadata={"neutral": True})
+    tracking: Tracking = neutral(factory=Tracking)
     experiments: Any = neutral(None)
     sweeps: Any = neutral(None)
 
@@ -282,7 +278,7 @@ class Paying(Common):
     """
 
     ledger: str | None = neutral(None)
-    budget: Budget = field(default_factory=Budget, metadata={"neutral": True})
+    budget: Budget = neutral(factory=Budget)
     instructor: Any = None
 
 

@@ -5,21 +5,24 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from errata.identity import neutral
+
 if TYPE_CHECKING:
     import openai
 
-_NEUTRAL = {"neutral": True}
 _SECRET = re.compile(
     r"(?i)(api|access|auth\w*|private)[_-]?(key|token)|passw(or)?d|secret|authorization|credential|bearer|(^|\.)(auth|key|token)(\.|$)"
 )
 _SECRET_VALUE = re.compile(r"(?i)(bearer\s|(sk|hf|gh[pousr]|xox[abp])[-_]\w{8})")
 """How keys begin that are known by it."""
+_KEY = re.compile(r"(hf|gh[pousr])_\w{16}")
+"""Keys that could be the name of a variable."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,13 +45,13 @@ class Endpoint:
 
     model: str = "???"
     base_url: str = "https://api.openai.com/v1"
-    api_key_env: str | None = field(default="OPENAI_API_KEY", metadata=_NEUTRAL)
-    api_key_file: str | None = field(default=None, metadata=_NEUTRAL)
-    headers: dict[str, str] = field(default_factory=dict, metadata=_NEUTRAL)
-    headers_env: dict[str, str] = field(default_factory=dict, metadata=_NEUTRAL)
-    timeout_s: float = field(default=120.0, metadata=_NEUTRAL)
-    max_retries: int = field(default=5, metadata=_NEUTRAL)
-    concurrency: int = field(default=16, metadata=_NEUTRAL)
+    api_key_env: str | None = neutral("OPENAI_API_KEY")
+    api_key_file: str | None = neutral(None)
+    headers: dict[str, str] = neutral(factory=dict)
+    headers_env: dict[str, str] = neutral(factory=dict)
+    timeout_s: float = neutral(120.0)
+    max_retries: int = neutral(5)
+    concurrency: int = neutral(16)
 
     def __post_init__(self) -> None:
         self._client: Any = None
@@ -63,7 +66,12 @@ class Endpoint:
             found.append(f"{group}.base_url is {self.base_url!r}: it must start with http:// or https:// and name a host")
         elif address.username or address.password:
             found.append(f"{group}.base_url holds a user name or a password: keep secrets out of the configuration")
-        elif self.api_key_env and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
+        elif address.query or address.fragment:
+            found.append(
+                f"{group}.base_url goes on after the path (? or #), where nothing can be added: end it there, and send a "
+                f"key as {group}.api_key_env=NAME or {group}.headers_env.HEADER=NAME"
+            )
+        elif self.api_key_env and (not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env) or _KEY.match(self.api_key_env)):
             found.append(f"{group}.api_key_env must be the NAME of an environment variable, not a key")
         elif self.api_key_file and not Path(self.api_key_file).expanduser().is_file():
             found.append(f"{group}.api_key_file is {self.api_key_file!r}: no such file; it must hold the key alone")

@@ -88,9 +88,11 @@ def raise_failed(cause: Exception | None = None) -> None:
     if not bad and cause is None:
         return
     lines = [f"{len(bad)} of {len(sweep.cells)} cells did not come to their end:" if bad else "the sweep stopped:"]
+    by_reason: dict[str, list[str]] = {}
     for cell in bad:
-        why = cell.error or "its process ended without a word (killed? out of memory?)"
-        lines.append(f"  cell {described(cell.number, cell.overrides)}: {why}")
+        why = cell.error or "its process ended without a word (killed? out of memory? disk full?)"
+        by_reason.setdefault(why, []).append(described(cell.number, cell.overrides))
+    lines += [f"  cell{'s' * (len(cells) > 1)} {', '.join(cells)}: {why}" for why, cells in by_reason.items()]
     if cause is not None:
         lines.append(f"The launcher gave up: {one_line(cause)}")
     lines.append(f"The same command tries them again and passes over the finished ones. See: errata status {folder}")

@@ -11,20 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from errata.digests import digest
 from errata.errors import DataError
-from errata.jsonl import decode_lines, encode_lines
+from errata.identity import result_changing
+from errata.jsonl import decode_lines
 from errata.judge.answers import REFERENCE, Found, answer_file, match, read_answers, revisions_file
 from errata.judge.base import Item, Judge
 from errata.judge.recorded import Recorded
 from errata.judge.rubric import Rubric
-from errata.ledger import Ledger
 from errata.records import Judgement, Pair, Prompt, Reply, Request, Revision, goes_on
-from errata.run_folder import RunFolder, read_stage
-from errata.setup import Setup, result_changing
-from errata.stage.instruct import instruct
+from errata.run import Run, digest_of, under_way
+from errata.run_folder import read_stage
+from errata.setup import Setup
 from errata.stage.respond import respond
-from errata.tracking.tracker import Tracker
 
 NO_ANSWER, DROPPED, OTHER_QUESTION = "no_answer", "dropped", "other_question"
 
@@ -40,35 +38,26 @@ def judge(setup: Setup) -> Path:
     stored = read_stage(setup.folder / "instruct")
     if instructor is not None and (stored is None or not stored.finished):
         instructor.probe()
-    must_exist = instructor is not None and not instructor.sends
-    with (
-        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
-        Ledger(setup.ledger, must_exist=must_exist) as ledger,
-        Tracker(setup.settings.tracking, folder.path, setup.plain, setup.command) as tracker,
-    ):
+    with under_way(setup) as run:
         if not given(setup):
-            items = answered(items, setup, folder)
-        inputs: dict[str, Any] = {"items": digest(encode_lines(items))}
+            items = answered(items, run)
+        inputs: dict[str, Any] = {"items": digest_of(items)}
         replies: dict[str, Reply] = {}
         if instructor is not None:
             requests = [request for item in items if not item.left_out for request in judge.requests(item)]
-            asked = {"requests": digest(encode_lines(requests)), "instructor": result_changing(instructor)}
-            stage = folder.stage("instruct", **asked)
-            received = instruct(stage, requests, instructor, ledger, setup.purse(stage.name))
-            tracker.stage(stage)
+            received, left = run.asked("instruct", requests, instructor)
             replies = {reply.request_id: reply for reply in received}
-            inputs["replies"] = stage.outputs["replies"]
+            inputs["replies"] = left["replies"]
         if isinstance(judge, Recorded | Rubric):
             inputs["files"] = judge.fingerprint
-        stage = folder.stage("judge", judge=result_changing(judge), **inputs)
-        if not stage.finished:
-            judgements = judge.recorded() if isinstance(judge, Recorded) else judged(judge, items, replies)
-            verdicts = sum(verdict.outcome is not None or verdict.score is not None for verdict in judgements)
-            counts = {"items": len(judgements), "verdicts": verdicts, "without": len(judgements) - verdicts}
-            stage.finish(counts, items=items, judgements=judgements, summary=[judge.summary(judgements)])
-        tracker.stage(stage)
-        tracker.summarise(flat(stage.read("summary", dict)[0]))
-        folder.drop_unvisited()
+        with run.stage("judge", judge=result_changing(judge), **inputs) as stage:
+            if not stage.finished:
+                judgements = judge.recorded() if isinstance(judge, Recorded) else judged(judge, items, replies)
+                verdicts = sum(verdict.outcome is not None or verdict.score is not None for verdict in judgements)
+                counts = {"items": len(judgements), "verdicts": verdicts, "without": len(judgements) - verdicts}
+                stage.finish(counts, items=items, judgements=judgements, summary=[judge.summary(judgements)])
+        run.tracker.summarise(flat(stage.read("summary", dict)[0]))
+        run.folder.drop_unvisited()
     return setup.folder
 
 
@@ -157,19 +146,20 @@ def revised(path: Path, compares: bool) -> list[Item]:
     return items
 
 
-def answered(items: Sequence[Item], setup: Setup, folder: RunFolder) -> list[Item]:
+def answered(items: Sequence[Item], run: Run) -> list[Item]:
     """The items with the model's answers; one that the model could not answer is left out."""
     found: list[Item] = []
-    limit = setup.settings.max_new_tokens
-    for name in setup.testsets:
+    model, limit = run.setup.model, run.setup.settings.max_new_tokens
+    for name in run.setup.testsets:
         part = [item for item in items if item.question.source == name]
         prompts = [_prompt(item.question) for item in part]
-        inputs = {"model": setup.model.fingerprint, "prompts": digest(encode_lines(prompts)), "max_new_tokens": limit}
-        stage = folder.stage(f"respond/{name}", **inputs)
-        for item, answer in zip(part, respond(stage, setup.model, prompts, limit), strict=True):
+        inputs = {"model": model.fingerprint, "prompts": digest_of(prompts), "max_new_tokens": limit}
+        with run.stage(f"respond/{name}", **inputs) as stage:
+            answers = respond(stage, model, prompts, limit)
+        for item, answer in zip(part, answers, strict=True):
             left_out = f"{NO_ANSWER}: {answer.failure}" if answer.failure else item.left_out
             found.append(replace(item, answer=answer.text, left_out=left_out))
-    setup.model.unload()
+    model.unload()
     return in_turn(found)
 
 

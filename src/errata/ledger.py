@@ -231,14 +231,14 @@ class Ledger:
 
     def put(self, call: Call, reply: Stored) -> None:
         """Keep a reply. A second reply to the same call is not kept."""
-        row = (
-            call.key, call.asked, call.endpoint, call.model, json.dumps(list(call.messages)),
-            json.dumps(call.parameters, sort_keys=True), call.draw, reply.text, reply.finish_reason,
-            reply.prompt_tokens, reply.completion_tokens, reply.usd, reply.duration_s, time.time(),
-        )  # fmt: skip
+        self.put_row(row_of(call, reply, time.time()), reply.cached_tokens)
+
+    def put_row(self, row: Sequence[Any], cached_tokens: int = 0) -> bool:
+        """Keep a reply that is a row of the table, sealed; whether there was none to the same call."""
         new = self._run("INSERT OR IGNORE INTO reply VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
         if new:
-            self._run("INSERT OR REPLACE INTO seal VALUES (?, ?, ?)", call.key, seal(row), reply.cached_tokens)
+            self._run("INSERT OR REPLACE INTO seal VALUES (?, ?, ?)", row[0], seal(row), cached_tokens)
+        return bool(new)
 
     def fail(self, call: Call, reason: str) -> None:
         """Keep the fact that this call failed for good in this run."""
@@ -414,6 +414,15 @@ def _to_read(path: Path) -> str:
     """The address of a ledger that cannot be written; without a log of late changes beside it, it needs no lock either."""
     late = path.with_name(path.name + "-wal")
     return f"{path.resolve().as_uri()}?{'mode=ro' if late.is_file() and late.stat().st_size else 'immutable=1'}"
+
+
+def row_of(call: Call, reply: Stored, received_at: float) -> tuple[Any, ...]:
+    """A reply as a row of its table."""
+    return (
+        call.key, call.asked, call.endpoint, call.model, json.dumps(list(call.messages)),
+        json.dumps(call.parameters, sort_keys=True), call.draw, reply.text, reply.finish_reason,
+        reply.prompt_tokens, reply.completion_tokens, reply.usd, reply.duration_s, received_at,
+    )  # fmt: skip
 
 
 def seal(row: Sequence[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from errata.errors import DataError, InstructorError
 from errata.jsonl import write_atomically
-from errata.ledger import BATCH, Call, Ledger, Stored, seal, trouble
+from errata.ledger import BATCH, Call, Ledger, Stored, row_of, seal, trouble
 from errata.processes import alive
 
 _COLUMNS = (
@@ -127,7 +127,7 @@ def repair(path: Path) -> Soundness:
         new.db.execute("BEGIN")
         for row, kept in _survivors(db):
             if row is not None and _is_whole(row, kept):
-                _put(new, row)
+                new.put_row(row)
         for table in ("failure", "account", "payment", "batch", "owner", "claim"):
             with contextlib.suppress(sqlite3.Error):
                 for values in db.execute(f"SELECT * FROM {table}").fetchall():
@@ -175,7 +175,7 @@ def merge(path: Path, others: Sequence[Path]) -> tuple[int, int]:
         for other in others:
             ledger.db.execute("BEGIN IMMEDIATE")
             for row in _rows_of(other):
-                if _put(ledger, row):
+                if ledger.put_row(row):
                     new += 1
                 else:
                     old += 1
@@ -294,14 +294,6 @@ def _is_whole(row: Sequence[Any], kept: str | None) -> bool:
     return False
 
 
-def _put(ledger: Ledger, row: Sequence[Any]) -> bool:
-    places = ", ".join("?" * len(row))
-    new = ledger.db.execute(f"INSERT OR IGNORE INTO reply ({_COLUMNS}) VALUES ({places})", tuple(row)).rowcount
-    if new:
-        ledger.db.execute("INSERT OR REPLACE INTO seal VALUES (?, ?, 0)", (row[0], seal(row)))
-    return bool(new)
-
-
 def _rows_of(path: Path) -> Iterator[Sequence[Any]]:
     """The replies of a ledger, or of an exported file."""
     if not path.is_file():
@@ -326,8 +318,4 @@ def _rows_of(path: Path) -> Iterator[Sequence[Any]]:
             at = float(said["received_at"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}, line {number}: no exported reply ({type(error).__name__}: {error})") from error
-        yield (
-            call.key, call.asked, call.endpoint, call.model, json.dumps(list(call.messages)),
-            json.dumps(call.parameters, sort_keys=True), call.draw, reply.text, reply.finish_reason, reply.prompt_tokens,
-            reply.completion_tokens, reply.usd, reply.duration_s, at,
-        )  # fmt: skip
+        yield row_of(call, reply, at)

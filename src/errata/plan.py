@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,98 +46,130 @@ class Plan:
     known: bool = True
 
 
-_gathered: list[Plan] | None = None
-
-
-@contextmanager
-def gathered() -> Iterator[list[Plan]]:
-    """The plans that are shown in here, for whoever makes one table of them all."""
-    global _gathered
-    before, _gathered = _gathered, []
-    try:
-        yield _gathered
-    finally:
-        _gathered = before
-
-
-def note(plan: Plan) -> None:
-    """A plan has been shown."""
-    if _gathered is not None:
-        _gathered.append(plan)
-
-
-def show_plan(setup: Setup, rows: int | None = None) -> None:
+def show_loop_plan(setup: Setup) -> Plan:
     """Print the stages, which of them are done, requests, tokens, price and training updates."""
-    settings = setup.settings
-    table = Table(title=f"plan for {setup.folder}", title_justify="left")
-    for column in ("stage", "state", "work", "tokens (about)", "price"):
-        table.add_column(column, justify="right" if column in ("tokens (about)", "price") else "left")
-    plan = Plan(setup)
-    if rows is not None:
-        _add_training(table, plan, "train", rows, exact=True)
-    elif not hasattr(settings, "iterations"):
-        plan.questions = 0
+    settings, sheet = setup.settings, _Sheet(setup)
+    splits, sent = load_splits(setup), Counter[str]()
+    measured = {name: splits[name]["test"] for name in setup.tested} if setup.model.trains else {}
+
+    def add_tests(iteration: int) -> None:
+        for name, questions in measured.items():
+            sheet.add(f"iteration_{iteration}/{name}/test", f"{len(questions)} questions")
+
+    add_tests(0)
+    for iteration in range(1, settings.iterations + 1):
         for name, dataset in setup.datasets.items():
-            stage, number = f"iteration_0/{name}/{settings.split}", len(dataset.load(settings.split))
-            table.add_row(stage, _state(setup.folder / stage), f"{number} questions", "", "")
-            plan.questions += 0 if finished(setup.folder / stage) else number
-    else:
-        splits, sent = load_splits(setup), Counter[str]()
-        _add_test(table, setup, splits, 0)
-        for iteration in range(1, settings.iterations + 1):
-            for name, dataset in setup.datasets.items():
-                place, asked = f"iteration_{iteration}/{name}", []
-                for split in settings.errors.splits:
-                    questions = splits[name][split]
-                    table.add_row(
-                        f"{place}/{split}", _state(setup.folder / f"{place}/{split}"), f"{len(questions)} questions", "", ""
-                    )
-                    asked += questions
-                first, problems = _asking(setup, name, dataset, asked, splits[name]["train"], iteration, sent)
-                if setup.instructor is None:
-                    continue
-                _add_asking(table, plan, first)
-                revises = not isinstance(setup.reviser, Unrevised)
-                if revises:
-                    _add_asking(table, plan, _revising(setup, f"{place}/revise/revised", asked, problems))
-                judged = setup.gates.values() if isinstance(setup.strategy, Strategy) else ()  # original rows are not
-                for gate in (gate for gate in judged if isinstance(gate, Consensus)):
-                    for step in ("solve", "revise/solve") if revises else ("solve",):
-                        _add_asking(table, plan, _solving(setup, f"{place}/{step}", gate, dataset, asked, problems))
-            place, wanted = f"iteration_{iteration}/train", sum(map(setup.size, setup.datasets))
-            if setup.model.trains and settings.equalise.train_tokens is not None:
-                table.add_row(place, _state(setup.folder / place), "rows of so many tokens as equalise says", "", "")
-            elif setup.model.trains:  # beside all earlier rows, where these go on being trained on
-                _add_training(table, plan, place, wanted * (iteration if settings.policy.data == "all" else 1), exact=False)
-            _add_test(table, setup, splits, iteration)
-        table.add_section()
-        table.add_row("in all", "", "", "", in_all(one.beside(()) for one in plan.asked).price)
-    note(plan)
-    out = console()
-    out.print(table)
-    if setup.instructor is not None:
-        out.print(money(setup, in_all(one.beside(()) for one in plan.asked)), highlight=False)
-    out.print(NOTHING_SENT, highlight=False)
+            place, asked = f"iteration_{iteration}/{name}", []
+            for split in settings.errors.splits:
+                sheet.add(f"{place}/{split}", f"{len(splits[name][split])} questions")
+                asked += splits[name][split]
+            for one in _practice(setup, dataset, place, asked, splits[name]["train"], iteration, sent):
+                sheet.add_asking(one)
+        place, wanted = f"iteration_{iteration}/train", sum(map(setup.size, setup.datasets))
+        if setup.model.trains and settings.equalise.train_tokens is not None:
+            sheet.add(place, "rows of so many tokens as equalise says")
+        elif setup.model.trains:  # beside all earlier rows, where these go on being trained on
+            sheet.add_training(place, wanted * (iteration if settings.policy.data == "all" else 1), exact=False)
+        add_tests(iteration)
+    sheet.table.add_section()
+    sheet.table.add_row("in all", "", "", "", in_all(one.beside(()) for one in sheet.plan.asked).price)
+    return sheet.show()
 
 
-def _asking(
-    setup: Setup, name: str, dataset: Dataset, asked: Sequence[Question], train: Sequence[Question], iteration: int,
+def show_evaluation_plan(setup: Setup) -> Plan:
+    """Print how many questions each dataset asks, and which of them are answered."""
+    sheet, split = _Sheet(setup), setup.settings.split
+    sheet.plan.questions = 0
+    for name, dataset in setup.datasets.items():
+        stage, number = f"iteration_0/{name}/{split}", len(dataset.load(split))
+        sheet.add(stage, f"{number} questions")
+        sheet.plan.questions += 0 if finished(setup.folder / stage) else number
+    return sheet.show()
+
+
+def show_training_plan(setup: Setup, rows: int) -> Plan:
+    """Print how many updates a training job on so many rows takes."""
+    sheet = _Sheet(setup)
+    sheet.add_training("train", rows, exact=True)
+    return sheet.show()
+
+
+class _Sheet:
+    """The table of a plan, and beside it the plan for whoever makes one table of many."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.plan = setup, Plan(setup)
+        self.table = Table(title=f"plan for {setup.folder}", title_justify="left")
+        for column in ("stage", "state", "work", "tokens (about)", "price"):
+            self.table.add_column(column, justify="right" if column in ("tokens (about)", "price") else "left")
+
+    def add(self, stage: str, work: str, tokens: str = "", price: str = "") -> None:
+        """A stage, with where it stands."""
+        self.table.add_row(stage, _state(self.setup.folder / stage), work, tokens, price)
+
+    def add_asking(self, asked: Asking) -> None:
+        """A stage that asks the instructor, or could."""
+        self.plan.asked.append(asked)
+        bill = asked.beside(())
+        work = f"{'at most ' if asked.at_most else ''}{asked.requests} requests"
+        if asked.held:
+            work += f", {asked.held} of them in the ledger"
+        if asked.payer is None and asked.at_most:
+            work = "at most every verified row; nobody is asked"
+        self.add(asked.stage, work, bill.tokens, bill.price)
+
+    def add_training(self, stage: str, rows: int, exact: bool) -> None:
+        """A training job on so many rows, or at most so many."""
+        training: Any = self.setup.settings.training
+        updates = math.ceil(rows * training.epochs / training.batch_size)
+        self.add(stage, f"{'' if exact else 'at most '}{rows} rows, {updates} updates")
+        self.plan.updates = (self.plan.updates or 0) + (0 if finished(self.setup.folder / stage) else updates)
+
+    def show(self) -> Plan:
+        """Print it all, with what it costs where somebody is asked."""
+        out = console()
+        out.print(self.table)
+        if self.setup.instructor is not None:
+            out.print(money(self.setup, in_all(one.beside(()) for one in self.plan.asked)), highlight=False)
+        out.print(NOTHING_SENT, highlight=False)
+        return self.plan
+
+
+def _practice(
+    setup: Setup, dataset: Dataset, place: str, asked: Sequence[Question], train: Sequence[Question], iteration: int,
     sent: Counter[str],
-) -> tuple[Asking, int]:  # fmt: skip
-    """What was sent, or what will be where the errors are known; otherwise as if every answer were wrong.
-
-    Beside it, how many problems these requests ask for, at most.
+) -> Iterator[Asking]:  # fmt: skip
+    """What is asked for the practice of a dataset in an iteration: by the strategy, the reviser, and the consensus gate.
 
     Args:
         asked: the questions that errors are taken from.
         sent: how often former iterations have sent the same messages.
     """
+    if setup.instructor is None:
+        return
+    first, problems = _asking(setup, dataset, place, asked, train, iteration, sent)
+    yield first
+    revises = not isinstance(setup.reviser, Unrevised)
+    if revises:
+        yield _revising(setup, f"{place}/revise/revised", asked, problems)
+    if isinstance(setup.strategy, Strategy):  # original rows are not judged
+        for gate in (gate for gate in setup.gates.values() if isinstance(gate, Consensus)):
+            for step in ("solve", "revise/solve") if revises else ("solve",):
+                yield _solving(setup, f"{place}/{step}", gate, dataset, asked, problems)
+
+
+def _asking(
+    setup: Setup, dataset: Dataset, within: str, asked: Sequence[Question], train: Sequence[Question], iteration: int,
+    sent: Counter[str],
+) -> tuple[Asking, int]:  # fmt: skip
+    """What was sent, or what will be where the errors are known; otherwise as if every answer were wrong.
+
+    Beside it, how many problems these requests ask for, at most.
+    """
     strategy: Any = setup.strategy
-    stage = f"iteration_{iteration}/{name}/instruct"
-    place, errors_of = setup.folder / f"iteration_{iteration}/{name}", setup.settings.errors
+    stage, name = f"{within}/instruct", within.rpartition("/")[2]
+    place, errors_of = setup.folder / within, setup.settings.errors
     if not isinstance(strategy, Strategy):
-        if isinstance(setup.reviser, Unrevised):
-            return Asking(stage), 0
         wrong = [Attempt(question, "", False, None, False) for question in asked]
         return Asking(stage), len(strategy.rows(wrong, train, dataset, iteration))
     if finished(place / "instruct"):
@@ -201,31 +232,6 @@ def _in_proportion(setup: Setup, stage: str, asked: Sequence[Request], share: fl
 def finished(folder: Path) -> bool:
     """Whether a stage came to its end."""
     return _state(folder) == "done"
-
-
-def _add_asking(table: Table, plan: Plan, asked: Asking) -> None:
-    plan.asked.append(asked)
-    bill = asked.beside(())
-    work = f"{'at most ' if asked.at_most else ''}{asked.requests} requests"
-    if asked.held:
-        work += f", {asked.held} of them in the ledger"
-    if asked.payer is None and asked.at_most:
-        work = "at most every verified row; nobody is asked"
-    table.add_row(asked.stage, _state(plan.setup.folder / asked.stage), work, bill.tokens, bill.price)
-
-
-def _add_training(table: Table, plan: Plan, stage: str, rows: int, exact: bool) -> None:
-    training: Any = plan.setup.settings.training
-    updates = math.ceil(rows * training.epochs / training.batch_size)
-    work = f"{'' if exact else 'at most '}{rows} rows, {updates} updates"
-    table.add_row(stage, _state(plan.setup.folder / stage), work, "", "")
-    plan.updates = (plan.updates or 0) + (0 if finished(plan.setup.folder / stage) else updates)
-
-
-def _add_test(table: Table, setup: Setup, splits: Any, iteration: int) -> None:
-    for name in setup.tested if setup.model.trains else ():
-        stage = f"iteration_{iteration}/{name}/test"
-        table.add_row(stage, _state(setup.folder / stage), f"{len(splits[name]['test'])} questions", "", "")
 
 
 def _state(folder: Path) -> str:

@@ -1,9 +1,11 @@
 """`errata report`: the tables, figures and files of stored runs."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from errata.errors import RunFolderError
 from errata.report.beside import asked_for
 from errata.report.chosen import choose
 from errata.report.several import report_several
@@ -14,7 +16,7 @@ def run(arguments: Sequence[str]) -> int:
     """Report one run into its folder, several or a sweep as one table; beside what is published.
 
     Raises:
-        RunFolderError: a folder is no run's and no sweep's, or nothing is measured in any of them.
+        RunFolderError: a folder is no run's and no sweep's, nothing is measured in any of them, or `--to` cannot be written.
         DataError: there is no such published row, or a run has nothing to set beside it.
     """
     parser = argparse.ArgumentParser(
@@ -47,12 +49,23 @@ def run(arguments: Sequence[str]) -> int:
             return 0
     if not parsed.runs:
         parser.error("the following arguments are required: RUN")
+    if parsed.to is not None:
+        _check_writable(parsed.to)
     chosen = choose(parsed.runs)
     if len(chosen.runs) == 1 and chosen.sweep is None and parsed.to is None:
         report(chosen.runs[0].path, beside, parsed.iteration)
     else:
         report_several(chosen, beside, parsed.iteration, parsed.to)
     return 0
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out before the work that there can be no such folder; it is not made yet."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise RunFolderError(f"--to {folder}: {there} is a file; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunFolderError(f"--to {folder}: {there} may not be written to; choose another folder")
 
 
 def _iteration(word: str) -> str:

@@ -17,20 +17,19 @@ import numpy as np
 from errata.digests import digest, digest_of_file
 from errata.gate.base import Context
 from errata.gate.leak import Leak
+from errata.identity import result_changing
 from errata.jsonl import encode_lines, streamed, write_atomically
-from errata.ledger import Ledger
 from errata.model.base import Answer, Model
 from errata.records import Example, Likelihoods, Pair, Prompt, Reply, Request, Revision
 from errata.report.review import decide, read_decisions, write_review
 from errata.report.revisions import MAKE_UP, WHOLE
 from errata.reviser.base import DROPPED, KEPT, REVISED
 from errata.reviser.none import Unrevised
-from errata.run_folder import RunFolder, Stage
-from errata.setup import Setup, result_changing
+from errata.run import Run, digest_of, under_way
+from errata.run_folder import Stage
+from errata.setup import Setup
 from errata.stage.gather import gather, make_up
-from errata.stage.instruct import instruct
 from errata.stage.respond import respond
-from errata.tracking.tracker import Tracker
 
 DECISIONS = "decisions.json"
 """In the run folder: what people decided last."""
@@ -44,77 +43,61 @@ class StageDesk:
 
     Attributes:
         max_length: longest record in tokens that is scored.
-        heard: told of each finished stage.
     """
 
-    setup: Setup
-    folder: RunFolder
-    ledger: Ledger
+    run: Run
     place: str
     model: Model
     max_length: int
-    heard: Callable[[Stage], Any] = lambda stage: None
     done: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
         """The run's."""
-        return int(self.setup.settings.seed)
+        return int(self.run.setup.settings.seed)
 
     def ask(self, name: str, requests: Sequence[Request]) -> list[Reply]:
         """The instructor's replies, through the ledger and within the budget."""
         if not requests:
             return []
-        instructor = self.setup.instructor
+        instructor = self.run.setup.instructor
         if instructor is None:
             raise TypeError(
-                f"{type(self.setup.reviser).__name__} asks, and has no instructor; setup builds one for each that does"
+                f"{type(self.run.setup.reviser).__name__} asks, and has no instructor; setup builds one for each that does"
             )
-        inputs = {"requests": _digest(requests), "instructor": result_changing(instructor)}
-        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
-        replies = instruct(stage, requests, instructor, self.ledger, self.setup.purse(stage.name))
-        self._note(name, stage)
+        replies, self.done[name] = self.run.asked(f"{self.place}/{name}", requests, instructor)
         return replies
 
     def answer(self, name: str, model: Model, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Answer]:
         """A model's greedy answers."""
-        inputs = {"model": model.fingerprint, "prompts": _digest(prompts), "max_new_tokens": max_new_tokens}
-        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
-        answers = respond(stage, model, prompts, max_new_tokens)
+        inputs = {"model": model.fingerprint, "prompts": digest_of(prompts), "max_new_tokens": max_new_tokens}
+        with self.run.stage(f"{self.place}/{name}", **inputs) as stage:
+            answers = respond(stage, model, prompts, max_new_tokens)
         model.unload()
-        self._note(name, stage)
+        self.done[name] = stage.outputs
         return answers
 
     def score(self, name: str, pairs: Sequence[Pair], ifd: bool, rifd: bool) -> list[Likelihoods]:
         """The losses under the run's model."""
         from errata.stage.score import score
 
-        inputs = {
-            "model": self.model.fingerprint,
-            "pairs": _digest(pairs),
-            "ratios": [ifd, rifd],
-            "max_length": self.max_length,
-        }
-        stage = self.folder.stage(f"{self.place}/{name}", **inputs)
-        scores = score(stage, self.model, pairs, ifd, rifd, self.max_length)
-        self._note(name, stage)
+        inputs = {"model": self.model.fingerprint, "pairs": digest_of(pairs), "ratios": [ifd, rifd]}
+        with self.run.stage(f"{self.place}/{name}", **inputs, max_length=self.max_length) as stage:
+            scores = score(stage, self.model, pairs, ifd, rifd, self.max_length)
+        self.done[name] = stage.outputs
         return scores
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of the run's encoder, kept for all runs in `output_dir`."""
-        retrieval = self.setup.retrieval
+        retrieval = self.run.setup.retrieval
         if retrieval is None:
             raise TypeError("this reviser embeds nothing by its settings")
         self.done["encoder"] = retrieval.encoder.fingerprint
-        return retrieval.vectors(texts, self.setup.embeddings)
+        return retrieval.vectors(texts, self.run.setup.embeddings)
 
     def relies_on(self, name: str, files: Sequence[Path]) -> None:
         """The files' digests, among what the revisions are known by."""
         self.done[name] = [digest_of_file(file) for file in files]
-
-    def _note(self, name: str, stage: Stage) -> None:
-        self.done[name] = stage.outputs
-        self.heard(stage)
 
 
 def revise(setup: Setup) -> Path:
@@ -124,44 +107,36 @@ def revise(setup: Setup) -> Path:
         DataError: a corpus cannot be read, or has fewer records than are wanted; or the decisions are not on its records.
     """
     settings, reviser = setup.settings, setup.reviser
-    objection = objector(setup)
-    must_exist = setup.instructor is not None and not setup.instructor.sends
-    with (
-        RunFolder(setup.folder, setup.plain, setup.command, setup.resolved) as folder,
-        Ledger(setup.ledger, must_exist=must_exist) as ledger,
-    ):
-        with Tracker(settings.tracking, folder.path, setup.plain, setup.command) as tracker:
-            stage = folder.stage(
-                "corpus",
-                corpora={name: [result_changing(one), one.fingerprint] for name, one in setup.corpora.items()},
-                mixture=result_changing(settings.mixture),
-                wall=_digest(setup.wall),
-                seed=settings.seed,
-            )
-            gather(stage, setup.corpora, settings.mixture, settings.seed, objection)
-            table = make_up(setup.corpora, stage.record.counts)
-            write_atomically(stage.folder / MAKE_UP, json.dumps(table).encode())
-            tracker.stage(stage)
-            if isinstance(reviser, Unrevised):
-                tracker.stage(_pass_on(folder, stage))
-                folder.drop_unvisited()
-                return setup.folder
-            pairs = stage.read("pairs", Pair)
-            if settings.decisions is not None:  # a wrong file is found here, before anything is paid
-                read_decisions(Path(settings.decisions).expanduser(), [Revision(one.id, one, one, KEPT) for one in pairs])
-            if setup.instructor is not None and not folder.path.joinpath("revise", "stage.json").exists():
-                setup.instructor.probe()
-            desk = StageDesk(setup, folder, ledger, "desk", setup.model, settings.max_length, tracker.stage)
-            revisions = [held_to(objection, revision) for revision in reviser.revise(pairs, desk)]
-            stage = folder.stage(
-                "revise", pairs=_digest(pairs), reviser=result_changing(reviser), desk=desk.done, wall=_digest(setup.wall)
-            )
+    objection, wall = objector(setup), digest_of(setup.wall)
+    with under_way(setup) as run:
+        with run.stage(
+            "corpus",
+            corpora={name: [result_changing(one), one.fingerprint] for name, one in setup.corpora.items()},
+            mixture=result_changing(settings.mixture),
+            wall=wall,
+            seed=settings.seed,
+        ) as corpus:
+            gather(corpus, setup.corpora, settings.mixture, settings.seed, objection)
+            table = make_up(setup.corpora, corpus.record.counts)
+            write_atomically(corpus.folder / MAKE_UP, json.dumps(table).encode())
+        if isinstance(reviser, Unrevised):
+            _pass_on(run, corpus)
+            run.folder.drop_unvisited()
+            return setup.folder
+        pairs = corpus.read("pairs", Pair)
+        if settings.decisions is not None:  # a wrong file is found here, before anything is paid
+            read_decisions(Path(settings.decisions).expanduser(), [Revision(one.id, one, one, KEPT) for one in pairs])
+        if setup.instructor is not None and not setup.folder.joinpath("revise", "stage.json").exists():
+            setup.instructor.probe()
+        desk = StageDesk(run, "desk", setup.model, settings.max_length)
+        revisions = [held_to(objection, revision) for revision in reviser.revise(pairs, desk)]
+        inputs = {"pairs": digest_of(pairs), "reviser": result_changing(reviser), "desk": desk.done}
+        with run.stage("revise", **inputs, wall=wall) as stage:
             if not stage.finished:
                 write_review(stage.folder / "review.html", revisions, setup.folder.name)
                 stage.finish(tally(revisions), revisions=revisions)
-            tracker.stage(stage)
-            tracker.stage(_hand_over(folder, revisions, settings.decisions, objection, _digest(setup.wall)))
-            folder.drop_unvisited()
+        _hand_over(run, revisions, settings.decisions, objection, wall)
+        run.folder.drop_unvisited()
     return setup.folder
 
 
@@ -201,10 +176,10 @@ def tally(revisions: Sequence[Revision]) -> dict[str, Any]:
 
 
 def _hand_over(
-    folder: RunFolder, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None, wall: str
-) -> Stage:
+    run: Run, revisions: Sequence[Revision], decisions: str | None, objection: Objection | None, wall: str
+) -> None:
     """Write the final set: what was revised or kept, as people decided where they did, and what the wall lets through."""
-    remembered = folder.path / DECISIONS
+    remembered = run.folder.path / DECISIONS
     decided: dict[str, Any] = {}
     if decisions is not None:
         decided = read_decisions(Path(decisions).expanduser(), revisions)
@@ -212,31 +187,29 @@ def _hand_over(
     elif remembered.is_file():
         decided = read_decisions(remembered, revisions)
         log.info("%d decisions of people stay in force (%s); decisions=FILE replaces them", len(decided), remembered)
-    stage = folder.stage("final", revisions=_digest(revisions), decisions=digest(decided), wall=wall)
-    if stage.finished:
-        return stage
-    chosen = decide(revisions, decided)
-    pairs = [pair for pair in chosen if objection is None or objection(pair) is None]
-    counts: dict[str, Any] = {"rows": len(pairs)}
-    if decided:
-        counts["decided"] = dict(Counter(value if isinstance(value, str) else "edit" for value in decided.values()))
-    if len(pairs) < len(chosen):
-        counts["left out: a test question in them"] = len(chosen) - len(pairs)
-    write_rows(stage.folder, pairs)
-    stage.finish(counts, pairs=pairs)
-    return stage
+    with run.stage("final", revisions=digest_of(revisions), decisions=digest(decided), wall=wall) as stage:
+        if stage.finished:
+            return
+        chosen = decide(revisions, decided)
+        pairs = [pair for pair in chosen if objection is None or objection(pair) is None]
+        counts: dict[str, Any] = {"rows": len(pairs)}
+        if decided:
+            counts["decided"] = dict(Counter(value if isinstance(value, str) else "edit" for value in decided.values()))
+        if len(pairs) < len(chosen):
+            counts["left out: a test question in them"] = len(chosen) - len(pairs)
+        write_rows(stage.folder, pairs)
+        stage.finish(counts, pairs=pairs)
 
 
-def _pass_on(folder: RunFolder, corpus: Stage) -> Stage:
+def _pass_on(run: Run, corpus: Stage) -> None:
     """The mixture as it is, as a stream: it may be larger than memory."""
-    stage = folder.stage("final", pairs=corpus.outputs["pairs"])
-    if stage.finished:
-        return stage
-    with (corpus.folder / "pairs.jsonl").open("rb") as lines:
-        rows = write_rows(stage.folder, (msgspec.json.decode(line, type=Pair) for line in lines))
-    written = {path.stem: digest_of_file(path) for path in stage.folder.glob("train.*.jsonl")}
-    stage.finish({"rows": rows}, written)
-    return stage
+    with run.stage("final", pairs=corpus.outputs["pairs"]) as stage:
+        if stage.finished:
+            return
+        with (corpus.folder / "pairs.jsonl").open("rb") as lines:
+            rows = write_rows(stage.folder, (msgspec.json.decode(line, type=Pair) for line in lines))
+        written = {path.stem: digest_of_file(path) for path in stage.folder.glob("train.*.jsonl")}
+        stage.finish({"rows": rows}, written)
 
 
 def write_rows(folder: Path, pairs: Iterable[Pair]) -> int:
@@ -255,7 +228,3 @@ def write_rows(folder: Path, pairs: Iterable[Pair]) -> int:
 def as_pair(row: Example) -> Pair:
     """A training row as an instruction pair."""
     return Pair(row.id, row.prompt, "", row.response, row.dataset)
-
-
-def _digest(records: Sequence[Any]) -> str:
-    return digest(encode_lines(records))

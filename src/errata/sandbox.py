@@ -5,7 +5,6 @@ candidate executes the program, only the tester knows the tests, and the verdict
 not hold. `docs/sandbox.md` says what this stops and what it does not.
 """
 
-import contextlib
 import json
 import os
 import queue
@@ -234,15 +233,18 @@ class Sandbox:
         self.close()
 
     def _start(self) -> _Worker:
-        with self._lock, contextlib.suppress(_WorkerError):
-            worker = _Worker(self._limits, self._without)
-            self._isolation = worker.isolation
-            return worker
+        """A worker behind all walls that there are: namespaces are the one that can only be tried, not asked for.
+
+        They are tried twice: a machine that stalls is no machine without them.
+        """
+        failed: _WorkerError | None = None
         with self._lock:
-            self._without |= {"namespaces"}  # the one wall that can only be tried, not asked for
-            try:
-                worker = _Worker(self._limits, self._without)
-            except _WorkerError as error:
-                raise SandboxError(f"the sandbox's worker does not start: {error}") from error
-            self._isolation = worker.isolation
-            return worker
+            for without in (self._without, self._without, self._without | {"namespaces"}):
+                try:
+                    worker = _Worker(self._limits, without)
+                except _WorkerError as error:
+                    failed = error
+                else:
+                    self._without, self._isolation = without, worker.isolation
+                    return worker
+        raise SandboxError(f"the sandbox's worker does not start: {failed}") from failed

@@ -71,10 +71,12 @@ class Zygote:
         return f"Programs run with {'; '.join(has)}."
 
     def work(self) -> None:
-        """Serve one program after the other until the main process hangs up."""
+        """Say hello, and serve one program after the other until the main process hangs up."""
         waiting = select.poll()
         waiting.register(CODE, select.POLLIN)
+        hello = {"isolation": self.describe(), "folder": "" if self.namespaces else self.folder}
         with contextlib.suppress(BrokenPipeError):
+            os.write(1, json.dumps(hello).encode() + b"\n")
             while self.next(waiting) & select.POLLIN and self.serve():
                 pass
         if not self.namespaces:
@@ -430,7 +432,7 @@ def remove(folder: str) -> None:
 
 
 def main() -> None:
-    """Become a zygote, say so, and work."""
+    """Become a zygote, and work."""
     settings = json.loads(sys.argv[1])
     os.dup2(settings["tests"], TESTS)
     if settings["tests"] != TESTS:
@@ -442,6 +444,4 @@ def main() -> None:
         __import__(name)
     gc.collect()
     gc.freeze()
-    hello = {"isolation": zygote.describe(), "folder": "" if zygote.namespaces else zygote.folder}
-    os.write(1, json.dumps(hello).encode() + b"\n")
     zygote.work()

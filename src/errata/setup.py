@@ -25,6 +25,7 @@ from errata.digests import digest
 from errata.errors import ConfigError, DataError
 from errata.gate.base import Gate
 from errata.gate.consensus import Consensus
+from errata.identity import result_changing
 from errata.instructor.base import Instructor
 from errata.judge.base import Judge
 from errata.ledger import Purse
@@ -168,23 +169,23 @@ def check(command: str, given: DictConfig | dict[str, Any], chosen: Collection[s
     if problems:
         raise ConfigError(problems)
     return Setup(
-        draft.settings,
-        _identity(draft),
-        draft.model,  # type: ignore[arg-type]  # None only where stored responses are graded anew
-        there(draft.datasets),
-        there(draft.tests),
-        there(draft.gates),
-        draft.strategy,
-        draft.instructor,
-        draft.retrieval,
-        draft.allocation or Uniform(),
-        there(draft.walled),
-        there(draft.corpora),
-        there(draft.testsets),
-        draft.reviser or Unrevised(),
-        draft.judge,
-        command,
-        _without_headers(OmegaConf.to_container(composed)),
+        settings=draft.settings,
+        plain=_identity(draft),
+        model=draft.model,  # type: ignore[arg-type]  # None only where stored responses are graded anew
+        datasets=there(draft.datasets),
+        tests=there(draft.tests),
+        gates=there(draft.gates),
+        strategy=draft.strategy,
+        instructor=draft.instructor,
+        retrieval=draft.retrieval,
+        allocation=draft.allocation or Uniform(),
+        walled=there(draft.walled),
+        corpora=there(draft.corpora),
+        testsets=there(draft.testsets),
+        reviser=draft.reviser or Unrevised(),
+        judge=draft.judge,
+        command=command,
+        resolved=_without_headers(OmegaConf.to_container(composed)),
     )
 
 
@@ -300,16 +301,6 @@ def build(node: Any, where: str) -> Any:
     if missing := sorted(str(key) for key in OmegaConf.missing_keys(typed)):
         raise ConfigError([f"{where}.{name} is not set: give it a value, {where}.{name}=..." for name in missing])
     return OmegaConf.to_object(typed)
-
-
-def result_changing(part: Any) -> Any:
-    """A dataclass (or a dict or list of them) as plain values, without the neutral fields."""
-    if is_dataclass(part) and not isinstance(part, type):
-        kept = {f.name: result_changing(getattr(part, f.name)) for f in fields(part) if not f.metadata.get("neutral")}
-        return {"kind": f"{type(part).__module__}.{type(part).__qualname__}", **kept}
-    if isinstance(part, Mapping):
-        return {str(key): result_changing(value) for key, value in part.items()}
-    return [result_changing(value) for value in part] if isinstance(part, list | tuple) else part
 
 
 def _without_headers(part: Any) -> Any:

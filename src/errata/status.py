@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from errata.run_folder import describe, read_stage
 from errata.sweep import FAILED, FINISHED, RUNNING, STATES, STOPPED, Cell, read_sweep
 
 _COLOURS = {RUNNING: "cyan", STOPPED: "yellow", FAILED: "red", FINISHED: "green"}
-_ASKING = ("requests", "paid usd", "paid tokens")
+_NAMED = 3
+"""Datasets whose accuracies stand in one cell; of more only the mean has room."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,18 @@ def _where(cell: Cell, found: Progress | None) -> str:
 
 
 def _figures(found: Progress) -> list[str]:
-    accuracies = [f"{100 * value:.1f}" for value in found.accuracy.values()]
-    if len(accuracies) > 1:
-        accuracies.append(f"mean {100 * sum(found.accuracy.values()) / len(accuracies):.1f}")
     price = "unknown" if found.paid_usd is None else f"{found.paid_usd:.4f}"
-    return [" / ".join(accuracies), str(found.requests), price, f"{found.seconds:.0f}"]
+    return [_accuracies(found.accuracy), str(found.requests), price, f"{found.seconds:.0f}"]
+
+
+def _accuracies(by_dataset: Mapping[str, float]) -> str:
+    """`62.5` of one dataset; of several each by its name, or, where they are many, their mean alone."""
+    if len(by_dataset) < 2:
+        return "".join(f"{100 * value:.1f}" for value in by_dataset.values())
+    mean = f"{100 * sum(by_dataset.values()) / len(by_dataset):.1f}"
+    if len(by_dataset) > _NAMED:
+        return f"mean of {len(by_dataset)} datasets {mean}"
+    return ", ".join([*(f"{name} {100 * value:.1f}" for name, value in by_dataset.items()), f"mean {mean}"])
 
 
 def run_table(run: Path) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from errata.asking import TOO_LITTLE, Bill, budget, in_all, prices_of
 from errata.errors import ErrataError
 from errata.finished import unfinished
-from errata.plan import NOTHING_SENT, Plan, gathered
+from errata.plan import NOTHING_SENT, Plan
 from errata.report.tables import TextTable, narrow
 from errata.report.write import for_terminal
 from errata.setup import Setup
@@ -21,7 +21,7 @@ _ABOUT = {"tokens in": "tokens\nin, about", "tokens out": "tokens\nout, about", 
 
 
 def show_sweep_plan(
-    name: str, cells: Sequence[Planned], setups: Sequence[Setup], command: Callable[[Setup], None], each: bool = False
+    name: str, cells: Sequence[Planned], setups: Sequence[Setup], command: Callable[[Setup], Plan | None], each: bool = False
 ) -> None:
     """Print a row a cell and the total.
 
@@ -43,13 +43,13 @@ def show_sweep_plan(
                 continue
             seen[cell.run] = cell.number
             try:
-                with gathered() as plans, nullcontext() if each else muted():
-                    command(setup)
+                with nullcontext() if each else muted():
+                    plan = command(setup)
             except ErrataError as error:
                 failures.append(f"cell {described(cell.number, cell.overrides)}: {error}")
                 rows.append(Row(cell))
             else:
-                rows.append(Row(cell, plans[0] if plans else Plan(setup)))
+                rows.append(Row(cell, plan))
     _count_once(rows)
     out = console()
     title = f"plan for {name}: {len(cells)} cells"
@@ -61,7 +61,9 @@ def show_sweep_plan(
         raise ErrataError("\n".join([f"{len(failures)} of {len(cells)} cells have no plan:", *failures]))
 
 
-def show_sampler_plan(setup: Setup, command: Callable[[Setup], None], chosen: Sequence[str], trials: int | None) -> None:
+def show_sampler_plan(
+    setup: Setup, command: Callable[[Setup], Plan | None], chosen: Sequence[str], trials: int | None
+) -> None:
     """Print the plan of one cell of a sweep whose sampler chooses as it goes, and how often that may come."""
     command(setup)
     times = f", for up to {trials} cells" if trials is not None else ""

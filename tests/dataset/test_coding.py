@@ -175,3 +175,13 @@ def test_a_prompt_that_imports_what_is_not_there_fails_no_right_answer(tmp_path)
     dataset = MBPP("mbpp", path=str(tmp_path), splits={"train": "train"})
     (question,) = dataset.load("train")
     assert dataset.grade(question, "```python\ndef twice(x: int) -> int:\n    return 2 * x\n```").correct
+
+
+@pytest.mark.parametrize(
+    ("solution", "why"),
+    [("It doubles the number.", "has no code block"), ("```python\ndef twice(n:\n```", "is no Python")],
+)
+def test_a_solution_that_a_reviser_broke_is_an_objection(solution, why):
+    reason, detail = MBPP("mbpp", path="").check(solution, "assert twice(2) == 4")
+    assert reason == "malformed"
+    assert why in detail

@@ -226,3 +226,31 @@ def test_our_verdicts_are_those_of_lm_eval_on_the_same_prompts(name, tmp_path):
         assert [(verdict.answer or "[invalid]").rstrip(".") for verdict in verdicts] == theirs
     else:
         assert any(verdict.correct for verdict in verdicts)
+
+
+def test_the_wall_is_read_by_the_metric_that_was_chosen(tasks):
+    """A task whose first metric is no mean (F1) can be measured by another one, and its questions walled off."""
+    path = tasks / "counting.yaml"
+    content = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(content | {"metric_list": [{"metric": "f1"}, {"metric": "acc", **MEANS}]}))
+    with pytest.raises(DataError, match="no mean over questions; choose acc"):
+        LMEval("lm_eval", ["counting"], [str(tasks)]).wall()
+    benchmark = LMEval("lm_eval", ["counting"], [str(tasks)], metric={"counting": "acc"}, limit=2)
+    assert [question.id for question in benchmark.wall()][:2] == [question.id for question in benchmark.load("test")]
+    assert len(benchmark.wall()) == 8
+
+
+@pytest.mark.slow
+def test_an_answer_that_may_be_longer_than_the_context_leaves_the_prompt_whole(tasks, tiny_model, tmp_path, monkeypatch):
+    path = tasks / "saying.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["generation_kwargs"] |= {"max_gen_toks": 512 + 9}  # of the tiny model's context of 512
+    path.write_text(yaml.safe_dump(content))
+    heard = []
+    complete = HF.complete
+    monkeypatch.setattr(HF, "complete", lambda self, ids, *rest: heard.extend(ids) or complete(self, ids, *rest))
+    found = attempts(LMEval("lm_eval", ["saying"], [str(tasks)], limit=2), tiny_model, tmp_path / "run")
+    student = HF(str(tiny_model))
+    whole = [f"What comes after {WORDS[n]}?\nAnswer:" for n in (1, 2)]
+    assert sorted(student.tokenizer.decode(ids) for ids in heard) == sorted(whole)
+    assert len(found) == 2

@@ -171,3 +171,10 @@ def test_practice_needs_four_different_options_and_a_key_among_them(options, ans
     for reply in (plain, json.dumps({"problems": [problem]})):
         (parsed,) = dataset.parse(reply)
         assert parsed.malformed == reason
+
+
+@pytest.mark.parametrize("protocol", ["paper", "corrected"])
+def test_no_answer_is_right_where_a_reviser_left_no_options(protocol):
+    question = Question("1", "mmlu", "", "Which city is it? It is one in France.", "B")
+    verdict = MultipleChoice("mmlu", protocol=protocol).grade(question, "The answer is B.")
+    assert (verdict.correct, verdict.answer, verdict.kind) == (False, None, "format")

@@ -67,7 +67,6 @@ def test_fields_are_mapped_and_a_wrong_mapping_is_named(tmp_path):
 def test_another_count_than_the_standard_one_is_a_warning_that_names_both(tmp_path, caplog):
     write(tmp_path / "train.jsonl")
     with caplog.at_level(logging.WARNING, "errata"):
-        logging.getLogger("errata").propagate = True
         gsm8k(tmp_path, counts={"train": [7473]}, limit=1).load("train")
     assert "has 3 train records, the standard split of gsm8k has 7473" in caplog.text
 

@@ -31,7 +31,7 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
         threading.Thread(target=self._serve, args=(ready,), daemon=True).start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     def _serve(self, ready):
         asyncio.set_event_loop(self._loop)

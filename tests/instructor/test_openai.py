@@ -37,11 +37,11 @@ class Server:
         self.seen = Counter()
         self.bodies = []
         self.at_once = self.most_at_once = 0
-        self.knows_schemas = True
+        self.knows_schemas, self.latency = True, 0.02
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     async def _answer(self, request):
         body = await request.json()
@@ -53,7 +53,7 @@ class Server:
         self.seen[text] += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(self.latency)
         self.at_once -= 1
         word, _, how = text.partition(" ")
         if word.isdigit() and (how.startswith("always") or self.seen[text] <= 2):
@@ -147,6 +147,7 @@ def test_draws_are_distinct_requests(server, tmp_path):
 
 
 def test_concurrency_is_bounded(server, tmp_path):
+    server.latency = 0.3
     run(tmp_path, OpenAI("m", server.url, concurrency=3), requests(*map(str, "abcdefghijkl")))
     assert server.most_at_once == 3
 

@@ -31,7 +31,7 @@ class Browser:
         self.number += 1
         await self.socket.send_json({"id": self.number, "method": method, "params": parameters})
         while True:
-            heard = await self.socket.receive_json(timeout=60)
+            heard = await self.socket.receive_json(timeout=300)
             self._hear(heard)
             if heard.get("id") == self.number:
                 if "error" in heard:
@@ -81,7 +81,7 @@ async def browser(profile):
         stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        address = await asyncio.wait_for(_address(started.stderr), 60)
+        address = await asyncio.wait_for(_address(started.stderr), 300)
         draining = asyncio.create_task(_drain(started.stderr))
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://{address}/json/list") as listed:

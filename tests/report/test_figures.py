@@ -1,5 +1,6 @@
 """The figures: drawn where their data are there, said to be missing where not, the same bytes from the same runs."""
 
+import contextlib
 import itertools
 import struct
 
@@ -11,8 +12,10 @@ from matplotlib.transforms import Bbox
 from page_runs import made_run
 
 from errata.report.ablation_figure import numbers
-from errata.report.arms import Arm, gather
-from errata.report.drawing import PALETTE, bar_lengths, ink
+from errata.report.accuracy_figure import draw_accuracy
+from errata.report.arms import Arm, gather, questions
+from errata.report.cost_figure import draw_cost
+from errata.report.drawing import PALETTE, Sheet, Target, bar_lengths, ink
 from errata.report.figures import described, draw
 from errata.report.funnel_figure import funnels, wrapped
 from errata.report.labels import Label, _bar, around, spread
@@ -192,3 +195,68 @@ def test_many_arms_are_named_in_a_legend_and_long_titles_are_broken(tmp_path):
     drawn, _ = draw(groups, tmp_path)
     assert "cost.png" in {path.name for path in drawn}
     assert max(len(line) for line in wrapped(funnels(groups[0])[0].name).split("\n")) <= 22
+
+
+def test_arms_that_measured_different_datasets_are_drawn_together(tmp_path):
+    runs = [read(made_run(tmp_path, f"{name}-0a", strategy={"name": name})) for name in ("le", "lec")]
+    moved = tmp_path / "lec-0a"
+    for path in sorted(moved.glob("iteration_*/toy")):
+        path.rename(path.with_name("other"))
+    paths, missing = draw(gather([runs[0], read(moved)]), tmp_path)
+    assert missing == [] and len(paths) == 10
+    words = described(tmp_path / "kinds.svg")[1]
+    assert words.count("toy, le") == words.count("other, lec") == 1 and "toy, lec" not in words
+
+
+@pytest.mark.parametrize(("prices", "ticks"), [((0.10838, 0.1127), 3), ((3.875, 3.875), 2), ((0.0004, 120.0), 2)])
+def test_prices_on_the_axis_are_told_apart(tmp_path, monkeypatch, prices, ticks):
+    seen = {}
+
+    def kept(to, name, *_, **__):
+        return sheet_of(seen, name)
+
+    monkeypatch.setattr("errata.report.cost_figure.sheet", kept)
+    runs = [
+        read(made_run(tmp_path, f"{name}-0a", usd=usd, strategy={"name": name}))
+        for name, usd in zip(("le", "lec"), prices, strict=True)
+    ]
+    draw_cost(gather(runs)[0], Target(tmp_path))
+    axis = seen["cost"].panels[0].xaxis
+    low, high = seen["cost"].panels[0].get_xlim()
+    shown = [axis.get_major_formatter()(tick) for tick in axis.get_majorticklocs() if low <= tick <= high]
+    assert len(shown) == len(set(shown)) >= ticks and all(len(text.partition(".")[2]) >= 2 for text in shown)
+
+
+@contextlib.contextmanager
+def sheet_of(seen, name):
+    figure = Figure(figsize=(7.5, 4))
+    FigureCanvasAgg(figure)
+    seen[name] = Sheet(figure, [figure.subplots()])
+    yield seen[name]
+
+
+def test_a_gain_of_nothing_has_an_axis_that_says_so(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("errata.report.cost_figure.sheet", lambda to, name, *_, **__: sheet_of(seen, name))
+    draw_cost(gather([read(made_run(tmp_path, right=(0, 0), n=400))])[0], Target(tmp_path))
+    low, high = seen["cost"].panels[0].get_ylim()
+    assert high - low >= 4 and low < 0 < high
+
+
+def test_titles_say_how_many_questions_and_letters_without_a_glyph_are_no_warning(tmp_path, recwarn):
+    runs = [read(made_run(tmp_path, f"{name}-0a", n=n, strategy={"name": name})) for name, n in (("le", 10), ("数学", 10))]
+    arms = gather(runs)[0]
+    assert questions(arms, "toy") == "10" and questions(arms, "nothing") == "0"
+    draw([arms], tmp_path)
+    assert not [str(one.message) for one in recwarn if "Glyph" in str(one.message)]
+    assert "数学" in described(tmp_path / "ablation.svg")[1]
+
+
+def test_a_number_at_the_top_stands_below_its_point(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("errata.report.accuracy_figure.sheet", lambda to, name, *_, **__: sheet_of(seen, name))
+    draw_accuracy(gather([read(made_run(tmp_path, right=(1, 1), n=1))])[0], Target(tmp_path))
+    (axes,) = seen["accuracy"].panels
+    number = next(text for text in axes.texts if text.get_text() == "100.0")
+    assert number.get_window_extent().y1 < axes.transData.transform((0, 100))[1]
+    assert axes.get_title() == "toy, 1 question"

@@ -1,6 +1,6 @@
 import pytest
 
-from errata.report.statistics import accuracy, compare, paired_p, pool
+from errata.report.statistics import accuracy, compare, compare_arms, compare_means, paired_p, pool
 
 
 def verdicts(text):
@@ -84,3 +84,26 @@ def test_a_measure_that_is_no_yes_or_no_is_paired_by_what_went_up_and_down():
     before = {str(n): 0.5 for n in range(10)}
     found = compare(before, {name: value + (0.2 if name != "0" else -0.2) for name, value in before.items()})
     assert (found.gained, found.lost) == (9, 1) and found.p == pytest.approx(2 * (1 + 10) / 1024)
+
+
+def test_questions_that_all_changed_alike_have_newcombes_interval():
+    """By hand: Wilson's interval of 0 of n is [0, z2 / (n + z2)]; both are squared and added."""
+    wilson = 1.959964**2 / (5 + 1.959964**2)
+    gained = compare(verdicts("00000"), verdicts("11111"))
+    assert (gained.difference, gained.high) == (1, 1) and gained.low == pytest.approx(1 - wilson * 2**0.5)
+    same = compare(verdicts("00000"), verdicts("00000"))
+    assert (same.low, same.high) == pytest.approx((-wilson, wilson))
+    one = compare(verdicts("0"), verdicts("1"))
+    assert one.low < 0 < one.high and one.p == 1.0
+    half = compare(verdicts("1" * 12 + "0" * 48), verdicts("1" * 12 + "0" * 48))
+    assert -0.05 < half.low < 0 < half.high < 0.05
+
+
+def test_no_p_is_below_what_so_few_questions_can_say():
+    none, all_ = [verdicts("00000")] * 2, [verdicts("11111")] * 2
+    found = compare_arms(none, all_)
+    assert found.p == pytest.approx(2 / 2**5) and found.low == pytest.approx(compare(none[0], all_[0]).low)
+    assert compare_arms(none, none).p == 1.0
+    assert compare_means([(none, all_), (none, all_)]).p == pytest.approx(2 / 2**10)
+    many = compare_arms([verdicts("0" * 30)] * 2, [verdicts("1" * 30)] * 2)
+    assert many.p == pytest.approx(2 / 10_000)

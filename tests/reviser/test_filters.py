@@ -102,9 +102,9 @@ def test_under_one_percent_of_the_experts_own_revisions_are_turned_away():
 
 
 def test_long_runs_of_empty_lines_take_no_time():
-    start = time.monotonic()
+    start = time.thread_time()
     assert Filters(most_ratio=None).check(*changed("Mars." + "\n" * 30_000 + "Venus.")) is None
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
     assert Filters(most_ratio=None).check(*changed("Mars." + "\n" * 30_000 + "\t **Response: Venus.")) == (
         "labels",
         "'Response'",

@@ -112,6 +112,8 @@ def test_the_whole_set_with_the_experts_pairs_in_it(tmp_path, monkeypatch, capsy
 
     command = ["revise", "corpus.file.path=raw.json", "reviser=human", "reviser.revisions=experts.json"]
     experts(1, 3)
+    assert errata(*command, "dry_run=true") == 0, capsys.readouterr().err
+    assert "of 5 pairs: 3 kept (no_revision), 2 revised" in capsys.readouterr().out
     assert errata(*command) == 0, capsys.readouterr().err
     (run,) = tmp_path.glob("outputs/revise-*")
 

@@ -82,7 +82,7 @@ def test_a_whole_pair_behind_which_a_model_went_on_until_it_was_cut_is_whole():
 
 
 def test_long_runs_of_spaces_take_no_time():
-    start = time.monotonic()
+    start = time.thread_time()
     for line in ("### End" + " " * 400 + "x", " " * 50_000 + "x", "### Input" + "\t" * 50_000, "\\" * 50_000 + "### End"):
         assert read(write(pair("a", line, "b"))) == ("a", line, "b")
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2

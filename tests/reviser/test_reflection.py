@@ -124,7 +124,7 @@ def test_replies_that_are_refused_with_the_reason(text, wanted, reason):
     "run", ["-" * 60, "*" * 5000, " " * 5000, "\n" * 5000, "> " * 2000, "[ " * 3000, "```\n" * 1001, "9." * 3000]
 )
 def test_a_reply_that_runs_wild_is_read_in_no_time(run):
-    start = time.monotonic()
+    start = time.thread_time()
     for text in (
         run,
         f"{run}\n{WHOLE}",
@@ -134,7 +134,7 @@ def test_a_reply_that_runs_wild_is_read_in_no_time(run):
     ):
         read(text, BOTH)
         read(text, (ANSWER,))
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 def test_a_better_answer_is_read_under_each_name():

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from tests.tracking.wandb_server import WandbServer
 from errata.records import Attempt, Case, Example, Question, Rejection, Reply
 from errata.run_folder import Stage
 from errata.tracking.lineage import Place, artifact_name, product
-from errata.tracking.secrets import Scrubber
 from errata.tracking.tracker import Tracker, Tracking
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
+ROOT = Path(__file__).parents[2]
 ROWS, SAMPLE = 40, 5
 CONFIG = {
     "seed": 7,
@@ -84,7 +85,7 @@ def told(tmp_path_factory):
         patch.setenv("ERRATA_SWEEP", "strategies-99ff")
         for name, value in (("WANDB_API_KEY", KEY), ("TEACHER", "teacher-secret"), ("HEADER", "header-secret")):
             patch.setenv(name, value)
-        with pytest.raises(RuntimeError), Tracker(Tracking(sample=SAMPLE), run, CONFIG, "improve") as tracker:
+        with pytest.raises(RuntimeError), Tracker(Tracking(sample=SAMPLE, lineage="run"), run, CONFIG, "improve") as tracker:
             for stage in first_half(run):
                 tracker.stage(stage)
             (run / "iteration_1/train").mkdir()
@@ -93,7 +94,7 @@ def told(tmp_path_factory):
                 tracker.update(training, {"update": number, "loss": 2.0 / number, "bad": None})
             raise RuntimeError
         time.sleep(1)  # W&B names its folders by the second
-        with Tracker(Tracking(sample=SAMPLE), run, CONFIG, "improve") as tracker:
+        with Tracker(Tracking(sample=SAMPLE, lineage="run"), run, CONFIG, "improve") as tracker:
             for stage in first_half(run):
                 tracker.stage(stage)
             for number in (1, 2, 3):
@@ -169,10 +170,9 @@ def test_the_lineage_goes_from_scores_back_to_errors(told):
     last = artifacts["scores", "iteration_1/sums/test"]
     chain = back(f"{last.name}:{json.loads(last.metadata)['digest']}")
     assert chain == ["scores", "model", "training_set", "replies", "cases", "cases", "errors"]
-    used = {found.type for found in artifacts.values() if found.use_after_commit}
-    assert used == {"errors", "cases", "replies", "training_set", "model"}
+    assert not any(found.user_created or found.use_after_commit for found in artifacts.values())  # all are the run's outputs
     replies = artifacts["replies", "iteration_1/sums/instruct"]
-    assert not any(entry.ref for found in artifacts.values() for entry in found.manifest.contents)  # see Sender
+    assert not any(entry.ref for found in artifacts.values() for entry in found.manifest.contents)  # see Artifacts
     assert set(replies.aliases) == {"latest", "iteration_1"}
     assert json.loads(replies.metadata)["counts"]["requests"] == 10
 
@@ -224,6 +224,26 @@ def test_a_changed_stage_is_told_anew(told, tmp_path, monkeypatch):
     numbers = [row["stage/mix/rows"] for file in files for row in history(read_whole(file)) if "stage/mix/rows" in row]
     assert numbers == [3, 4]
     assert not cells(run)  # sample=0
+
+
+@pytest.mark.parametrize("lineage", ["run", "stage"])
+def test_weights_are_sent_from_where_they_lie(lineage, tmp_path):
+    run = tmp_path / "run-12345678"
+    stage = made(run, "iteration_1/train", {"rows": 1}, {"model": "digest"})
+    weights = stage.folder / "model/model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"the weights")
+    with Tracker(Tracking(upload_model=True, lineage=lineage), run, {}, "improve") as tracker:
+        tracker.stage(stage)
+        tracker.stage(made(run, "iteration_1/sums/test", {"questions": ROWS}, attempts=attempts(1, "test", 9)))
+    artifacts = [one for file in run.glob("wandb/offline-run-*/*.wandb") for one in kind(read_whole(file), "artifact")]
+    models = [artifact for artifact in artifacts if artifact.type == "model"]
+    assert len({artifact.digest for artifact in models}) == 1
+    assert len(models) == {"run": 1, "stage": 2}[lineage]  # left by one, used by the other
+    for artifact in models:
+        (entry,) = [entry for entry in artifact.manifest.contents if entry.path == weights.name]
+        assert entry.local_path == str(weights)
+    assert not [path for path in run.glob("wandb/**/*") if path.is_file() and path.read_bytes() == b"the weights"]
 
 
 def test_when_wandb_fails_the_run_goes_on(tmp_path, monkeypatch, caplog):
@@ -285,7 +305,7 @@ from pathlib import Path
 from errata.errors import ConfigError
 from errata.tracking import connection
 from errata.tracking.tracker import Tracker, Tracking
-connection._WAIT_S = 4
+connection._WAIT_S = float(sys.argv[2])
 logging.basicConfig(level=logging.INFO)
 try:
     with Tracker(Tracking("online"), Path(sys.argv[1]), {}, "improve") as tracker:
@@ -295,12 +315,12 @@ except ConfigError as error:
 """
 
 
-def connected(url, run, key=KEY):
+def connected(url, run, key=KEY, wait_s=300):
     run.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": key}
-    command = [sys.executable, "-c", CONNECT, str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    command = [sys.executable, "-c", CONNECT, str(run), str(wait_s)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert key not in done.stdout + done.stderr
@@ -319,31 +339,135 @@ def test_a_refused_key_is_one_error_before_work_begins(tmp_path):
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_leaves_the_run_offline(tmp_path):
     run = tmp_path / "alone-12345678"
-    said = connected("http://127.0.0.1:9", run).stderr
+    said = connected("http://127.0.0.1:9", run, wait_s=4).stderr
     assert f"WANDB_RESUME=allow wandb sync {run}/wandb" in said
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
+
+
+def synced(run):
+    """A server that has got all of a run folder."""
+    server = WandbServer()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_RESUME": "allow"}
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(run / "wandb")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    server.stop()
+    assert done.returncode == 0, done.stderr
+    return server
 
 
 @pytest.mark.slow
 def test_wandb_sync_makes_one_run_of_the_parts(told):
     run, parts = told
-    server = WandbServer()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_RESUME": "allow"}
-    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(run / "wandb")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-    server.stop()
-    assert done.returncode == 0, done.stderr
+    server = synced(run)
     assert list(server.runs) == ["lai-12ab34cd"]
     assert server.runs["lai-12ab34cd"]["groupName"] == "strategies-99ff"
     rows = server.history["lai-12ab34cd"]
     assert [rows[place]["_step"] for place in sorted(rows)] == list(range(sum(len(history(part)) for part in parts)))
-    assert {name.rpartition("-")[2] for name in server.used} == {"errors", "cases", "replies", "training_set", "model"}
+    kinds = {"errors", "cases", "replies", "training_set", "model", "scores"}
+    made = [(name, by) for name, by in server.made if name.startswith("lai-")]  # the others are the tables in the run
+    assert {name.partition(":")[0].rpartition("-")[2] for name, _ in made} == kinds
+    assert {by for _, by in made} == {"lai-12ab34cd"}
+    assert not server.used
     assert sum(bool(metadata.get("from")) for metadata in server.artifacts.values()) == 6
+
+
+CHAIN = ["errors", "cases", "cases", "replies", "training_set", "model", "scores"]
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """The folder of a run whose stages are runs of their own; it was stopped half way."""
+    run = tmp_path_factory.mktemp("staged") / "lai-12ab34cd"
+    run.mkdir()
+    for stages in (list(first_half(run)), [*first_half(run), *second_half(run)]):
+        with Tracker(Tracking(sample=SAMPLE), run, CONFIG, "improve") as tracker:
+            for stage in stages:
+                tracker.stage(stage)
+        time.sleep(1)
+    return run
+
+
+def test_each_stage_is_a_run_that_uses_what_the_one_before_it_left(staged):
+    made, used, jobs = {}, {}, {}
+    for file in staged.glob("wandb/offline-run-*/*.wandb"):
+        records = read_whole(file)
+        (run,) = kind(records, "run")
+        jobs.setdefault(run.display_name.removeprefix("lai-12ab34cd"), []).append((run.job_type, run.run_group))
+        for artifact in kind(records, "artifact"):
+            if artifact.type == "run_table":
+                continue
+            edge = (artifact.type, artifact.name, artifact.digest)
+            if artifact.use_after_commit:
+                assert artifact.user_created  # or the run would be a producer too
+                used.setdefault(edge, set()).add(run.run_id)
+            else:
+                assert edge not in made
+                made[edge] = run.run_id
+    assert jobs.pop("") == [("improve", "lai")] * 2
+    assert jobs == {
+        f"/{stage}": [(job, "lai")]
+        for stage, job in {
+            "iteration_0/sums/test": "evaluate", "iteration_1/sums/train": "evaluate", "iteration_1/sums/allocate": "allocate",
+            "iteration_1/sums/retrieve": "retrieve", "iteration_1/sums/instruct": "instruct", "iteration_1/mix": "mix",
+            "iteration_1/train": "train", "iteration_1/sums/test": "evaluate",
+        }.items()
+    }  # fmt: skip
+    assert used.keys() <= made.keys()  # by content: the server takes both for one
+    found, (edge,) = [], [edge for edge in made if edge[0] == "errors"]
+    while edge is not None:
+        found.append(edge[0])
+        later = [other for other, run in made.items() if run in used.get(edge, ())]
+        assert len(later) <= 1
+        edge = later[0] if later else None
+    assert found == CHAIN
+
+
+def edges(server):
+    """From kind to kind of artifact: what a run used, and what it left."""
+    made = {name: run for name, run in server.made if name.startswith("lai-")}
+    kinds = {name: name.partition(":")[0].rpartition("-")[2] for name in made}
+    return {(kinds[name], kinds[other]) for name, run in server.used for other, producer in made.items() if producer == run}
+
+
+@pytest.mark.slow
+def test_what_is_synced_is_a_graph_from_errors_to_scores(staged):
+    server = synced(staged)
+    assert edges(server) == set(pairwise(CHAIN))
+    assert len(server.runs) == 9
+
+
+ONLINE = """
+import sys
+from pathlib import Path
+from tests.tracking.test_tracking import CONFIG, first_half, second_half
+from errata.tracking.tracker import Tracker, Tracking
+with Tracker(Tracking("online", sample=5), Path(sys.argv[1]), CONFIG, "improve") as tracker:
+    for stage in [*first_half(Path(sys.argv[1])), *second_half(Path(sys.argv[1]))]:
+        tracker.stage(stage)
+"""
+
+
+@pytest.mark.slow
+def test_online_it_is_the_same_graph(tmp_path):
+    run = tmp_path / "lai-12ab34cd"
+    run.mkdir()
+    server = WandbServer()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    command = [sys.executable, "-c", ONLINE, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+    server.stop()
+    assert done.returncode == 0, done.stderr
+    assert "tracking stops" not in done.stderr
+    assert edges(server) == set(pairwise(CHAIN))
+    assert len(server.runs) == 9
+    assert not list(run.glob("wandb/offline-run-*"))
 
 
 def test_problems_are_named():
     assert "choose online" in Tracking("nowhere").problems()[0]
+    assert "choose stage or run" in Tracking("off", lineage="both").problems()[0]
     assert "0 or more" in Tracking("off", sample=-1).problems()[0]
 
 
@@ -356,10 +480,3 @@ def test_names_are_legal_and_places_are_read():
     assert restart.sources == (("2/training_set",),)
     supplied = product(Place.of("iteration_1/mix"), ["train"], ["sums"], "last")
     assert supplied.sources == (("1/sums/replies", "1/sums/errors/train"),)
-
-
-def test_a_login_in_a_url_and_headers_are_hidden(monkeypatch):
-    monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
-    scrub = Scrubber({})
-    assert scrub.text("see http://a:b@host and abcdef123456") == "see http://(hidden)@host and (hidden)"
-    assert scrub.plain({"x": [{"headers": {"A": "b"}}]}) == {"x": [{"headers": {"A": "(hidden)"}}]}

@@ -14,7 +14,7 @@ FULL, LAST = 1, 4
 
 def read_whole(path):
     """Every record of a run that has ended; W&B's service may still be writing the last ones."""
-    for _ in range(100):
+    for _ in range(1200):
         records = read(path)
         if any(record.WhichOneof("record_type") == "exit" for record in records):
             return records

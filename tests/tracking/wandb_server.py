@@ -10,11 +10,11 @@ import threading
 
 
 class WandbServer:
-    """Runs, histories, artifacts and uses, as they were sent; `refuses` is the HTTP status that everything gets instead."""
+    """Runs, histories, artifacts with their producers, and uses, as they were sent; `refuses` is the HTTP status that everything gets instead."""
 
     def __init__(self, refuses=None):
         self.refuses = refuses
-        self.runs, self.history, self.artifacts, self.clients, self.used = {}, {}, {}, {}, []
+        self.runs, self.history, self.artifacts, self.clients, self.made, self.used = {}, {}, {}, {}, [], []
         self.lock = threading.Lock()
         outer = self
 
@@ -87,10 +87,15 @@ class WandbServer:
         files = [{"name": name, "uploadUrl": f"{self.url}/upload"} for name in given["files"]]
         return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
 
+    def ArtifactType(self, given):
+        return {"project": None}  # no artifact of that name yet
+
     def CreateArtifact(self, given):
         wanted = given["input"]
         name = f"{wanted['artifactCollectionName']}:{wanted['digest']}"
         known = name in self.artifacts
+        if wanted.get("runName"):
+            self.made.append((name, wanted["runName"]))
         identity = base64.b64encode(f"Artifact:{name}".encode()).decode()
         self.artifacts[name] = json.loads(wanted["metadata"]) if wanted.get("metadata") else {}
         self.clients[wanted["clientID"]] = identity
@@ -121,7 +126,7 @@ class WandbServer:
 
     def UseArtifact(self, given):
         name = base64.b64decode(given["input"]["artifactID"]).decode().removeprefix("Artifact:")
-        self.used.append(name.partition(":")[0])
+        self.used.append((name, given["input"]["runName"]))
         fields = {"digest": "d", "description": "", "state": "COMMITTED", "createdAt": "", "metadata": "{}"}
         return {"useArtifact": {"artifact": {"id": given["input"]["artifactID"], **fields}}}
 

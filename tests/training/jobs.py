@@ -1,11 +1,8 @@
 """Small jobs for the tests of the training process, started here or in processes of their own."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -72,14 +69,11 @@ def metrics(folder):
 
 
 def kill_behind(folder, updates):
-    """Start a job and kill it, as hard as can be, once it has made so many updates."""
-    process = start(folder)
-    for _ in range(6000):
-        if len(metrics(folder)) >= updates:
-            break
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    """Train, in processes of their own, until the first is killed, as hard as can be, once it has made so many updates."""
+    command = [sys.executable, "-m", "tests.training.killed_job", str(folder), str(updates)]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == -9, ended.stderr[-3000:]
+    assert len(metrics(folder)) == updates
     assert not (folder / "model").exists()
 
 

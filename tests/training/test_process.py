@@ -358,7 +358,7 @@ train._run(Path({str(folder)!r}), [], print)
         threads = Path(f"/proc/{parent.pid}/task").glob("*/children")
         return [child for thread in threads for child in thread.read_text().split()]
 
-    for _ in range(3000):
+    for _ in range(6000):
         if children():
             break
         time.sleep(0.01)
@@ -366,9 +366,22 @@ train._run(Path({str(folder)!r}), [], print)
     started = started_at(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    for _ in range(3000):
+    for _ in range(6000):
         if not alive(socket.gethostname(), child, started):
             break
         time.sleep(0.01)
     assert not alive(socket.gethostname(), child, started)
     assert not (folder / "model").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_a_further_rank_ends_where_the_process_that_started_it_is_gone_already():
+    code = "from errata.training.__main__ import die_with_parent; die_with_parent()"
+    environment = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "ERRATA_STARTER")}
+    for further, ends in (
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 0),  # as torchrun starts it
+        ({"LOCAL_RANK": "1", "ERRATA_STARTER": str(os.getpid())}, 0),
+        ({"LOCAL_RANK": "1", "ERRATA_STARTER": "1"}, -signal.SIGKILL),
+    ):
+        assert subprocess.run([sys.executable, "-c", code], env=environment | further).returncode == ends, further

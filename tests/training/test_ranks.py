@@ -86,7 +86,7 @@ def test_two_machines_of_torchrun(alone, tiny_model, tmp_path):
         f"--rdzv-endpoint=127.0.0.1:{port}", "-m", "errata.training", str(folder),
     ]  # fmt: skip
     agents = [subprocess.Popen(agent, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    words = [agent.communicate(timeout=300)[1] for agent in agents]
+    words = [agent.communicate(timeout=600)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], "\n".join(words)[-4000:]
     assert column(folder, "loss") == pytest.approx(column(alone["full"], "loss"), rel=1e-4)
     assert_close(weights(folder), weights(alone["full"]), atol=5e-5)
@@ -95,7 +95,7 @@ def test_two_machines_of_torchrun(alone, tiny_model, tmp_path):
 def test_a_mistake_on_ranks_ends_them_all_with_one_message(tiny_model, tmp_path):
     folder = job(tmp_path / "job", tiny_model, FULL, strategy="ddp", devices=2, learning_rate=1e30, clip=0.0)
     process = start(folder)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 2
     assert "lower training.learning_rate" in (folder / "error.txt").read_text()
 

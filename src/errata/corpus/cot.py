@@ -22,6 +22,7 @@ from errata.corpus.cot_table import read_rows
 from errata.corpus.cot_templates import load_templates
 from errata.digests import digest
 from errata.errors import ConfigError, DataError
+from errata.identity import neutral
 from errata.records import Pair
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class CoT:
     templates: str | None = None
     seed: int = 0
     limit_per_set: int | None = None
-    rows: int | None = field(default=None, metadata={"neutral": True})
+    rows: int | None = neutral(None)
     languages: str = "en"
     licence: str = "ODC-By-1.0 (the sets have licences of their own)"
 

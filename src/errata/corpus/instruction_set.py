@@ -9,6 +9,7 @@ from typing import Any
 from errata.corpus.forms import alpaca, conversation, found, history, names_of, questions, text_of
 from errata.corpus.reading import files_of, hash_of, read_hub
 from errata.errors import DataError
+from errata.identity import neutral
 from errata.places import no_hub_id
 from errata.record_files import ENDINGS, Record, read
 from errata.records import Pair, turn_id
@@ -58,12 +59,12 @@ class InstructionSet:
     revision: str | None = None
     format: str = "auto"
     fields: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
-    rows: int | None = field(default=None, metadata={"neutral": True})
+    rows: int | None = neutral(None)
     languages: str = ""
     licence: str = ""
-    kind: str = field(default="", metadata={"neutral": True})
-    tasks: str = field(default="", metadata={"neutral": True})
-    made_by: str = field(default="", metadata={"neutral": True})
+    kind: str = neutral("")
+    tasks: str = neutral("")
+    made_by: str = neutral("")
     limit: int | None = None
 
     def problems(self, name: str) -> list[str]:

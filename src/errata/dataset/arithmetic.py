@@ -107,19 +107,28 @@ def draw(skill: Skill, split: str, rng: random.Random) -> tuple[str, str, int]:
 
 def recognise(text: str) -> Skill | None:
     """The skill of the last question in a text (the one that is asked about stands behind its neighbours), or None."""
-    found = [(match.start(), skill) for skill, pattern in _PATTERNS for match in pattern.finditer(text)]
-    return max(found, key=lambda one: one[0])[1] if found else None
+    found = _last(text)
+    return found[1] if found else None
 
 
 def solve(text: str) -> tuple[str, int]:
     """The worked line and the answer of the last question in a text (`recognise` must have known it)."""
-    found = [(match.start(), match.group(), skill) for skill, pattern in _PATTERNS for match in pattern.finditer(text)]
-    _, question, skill = max(found, key=lambda one: one[0])
+    found = _last(text)
+    if found is None:
+        raise ValueError(f"no question of this benchmark stands in {text[:80]!r}")
+    question, skill = found
     numbers = [int(number) for number in re.findall(r"\d+", question)] + [7] * (skill.name == "days")
     large, small = max(numbers[:2]), min(numbers[:2])
     if skill.operation == "/":
         return f"{large} / {small} = {large // small}", large // small
     return skill.solve(large, small)
+
+
+def _last(text: str) -> tuple[str, Skill] | None:
+    """The last question in a text, with its skill."""
+    found = [(match, skill) for skill, pattern in _PATTERNS for match in pattern.finditer(text)]
+    match, skill = max(found, key=lambda one: one[0].start(), default=(None, None))
+    return None if match is None or skill is None else (match.group(), skill)
 
 
 def _pattern(wording: str) -> re.Pattern[str]:

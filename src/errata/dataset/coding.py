@@ -114,8 +114,13 @@ class Coding(FileBenchmark):
         return Parsed(text, asked, f"```python\n{solution}\n```", tests)
 
     def check(self, solution: str, answer: str) -> tuple[str, str] | None:
-        """Run the solution (a code block) against its tests (asserts): `failed_test`, `exception:...`, `timeout`."""
-        code = _FENCE.findall(solution)[0][2]
+        """Run the solution (a code block) against its tests (asserts): `failed_test`, `exception:...`, `timeout`.
+
+        One that a reviser wrote may have lost its block, or be no Python any more: `malformed`.
+        """
+        code = next((block for _, _, block in _FENCE.findall(solution)), None)
+        if code is None or not _parses(code):
+            return "malformed", f"the solution {'has no code block' if code is None else 'is no Python'}"
         called = next(match.group(1) for match in re.finditer(r"^assert\b.*?\b(\w+)\(", answer, re.MULTILINE))
         names = [
             node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in answer

@@ -10,13 +10,14 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from errata.dataset.base import WRONG_VALUE, no_weights
 from errata.errors import ConfigError, DataError
+from errata.identity import neutral
 from errata.model.base import TOO_LONG
 from errata.model.hf import HF
 from errata.records import Attempt, Question
@@ -48,7 +49,7 @@ class LMEval:
     metric: dict[str, str] = field(default_factory=dict)
     chat_template: bool = False
     limit: int | None = None
-    batch_size: int = field(default=16, metadata={"neutral": True})
+    batch_size: int = neutral(16)
 
     needs_weights: ClassVar[bool] = True
 
@@ -117,7 +118,7 @@ class LMEval:
 
     def wall(self) -> list[Question]:
         """All the documents, whatever `limit` says."""
-        return LMEval(self.name, self.tasks, self.include_path).load("test")
+        return replace(self, limit=None).load("test")
 
     def attempts(self, model: HF, questions: Sequence[Question], folder: Path) -> Iterator[list[Attempt]]:
         """Let the harness ask and score, task by task; what it has heard is kept in `folder`, so a killed run goes on.
@@ -285,7 +286,7 @@ def _judge(model: HF, batch_size: int) -> Any:
                 until = asked.get("until") or []
                 stop = [word for word in ([until] if isinstance(until, str) else until) if word]
                 most = int(asked.get("max_gen_toks") or asked.get("max_new_tokens") or self.max_gen_toks)
-                room = self.max_length - most
+                room = max(0, self.max_length - most)  # 0: the prompt stays whole, where the harness gives up
                 contexts = [self.tok_encode(requests[place].args[0])[-room:] for place in places]
                 for row, answer in loaded.complete(contexts, most, stop):
                     request = requests[places[row]]

@@ -43,6 +43,12 @@ class MultipleChoice(FileBenchmark):
         """The stem and the options one a line, behind the protocol's instruction."""
         return self._instructed(question.with_choices)
 
+    def grade(self, question: Question, response: str) -> Verdict:
+        """The verdict of the chosen protocol; of a question without options, as a reviser may leave one, none is right."""
+        if not question.choices:
+            return Verdict(None, False, FORMAT, "the question has no options")
+        return super().grade(question, response)
+
     def grade_corrected(self, question: Question, response: str) -> Verdict:
         """The option that the response settles on; see `chosen`.
 

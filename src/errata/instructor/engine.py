@@ -171,8 +171,7 @@ class Engine:
         left = item.first_sent + self.instructor.deadline_s - sent_at
         if left <= 0:
             why = f"no answer within {self.instructor.deadline_s:g} s (after {item.attempts} attempts)"
-            await self._writer.do(lambda ledger: self._give_up(ledger, call, payment, why, False))
-            self._fail(item, why, declined=False)
+            await self._give_up(item, payment, why, charged=False)
             return 0
         item.attempts += 1
         try:
@@ -183,9 +182,7 @@ class Engine:
         except PassingTrouble as passing:
             trouble = passing
         except FailedCall as failed:
-            why, charged = str(failed), failed.charged
-            await self._writer.do(lambda ledger: self._give_up(ledger, call, payment, why, charged))
-            self._fail(item, why)
+            await self._give_up(item, payment, str(failed), failed.charged, declined=True)
             return 0
         except SchemaRefused as refused:
             await self._writer.do(lambda ledger: _withdraw(ledger, call, payment))
@@ -199,9 +196,7 @@ class Engine:
             raise
         else:
             tokens = stored.prompt_tokens + stored.completion_tokens
-            cost = (
-                Cost(stored.usd, tokens) if tokens else None
-            )  # an answer without a count of tokens was charged all the same
+            cost = Cost(stored.usd, tokens) if tokens else None  # one without a count was charged all the same
             stored = await self._writer.do(lambda ledger: _keep(ledger, call, payment, stored, cost))
             self._declined = self._troubled = 0
             self._well_at = self._loop.time()
@@ -227,9 +222,7 @@ class Engine:
             await self._writer.do(lambda ledger: ledger.settle(payment, None if trouble.charged else Cost(0.0, 0)))
             self._later(item, wait)
         else:
-            why = f"{trouble} (after {item.attempts} attempts)"
-            await self._writer.do(lambda ledger: self._give_up(ledger, item.call, payment, why, trouble.charged))
-            self._fail(item, why, declined=False)
+            await self._give_up(item, payment, f"{trouble} (after {item.attempts} attempts)", trouble.charged)
         if self._troubled >= _TROUBLE_IN_A_ROW and now - self._well_at > self.instructor.give_up_s:
             seconds = f"{now - self._well_at:.0f}"
             self._fatal = self._fatal or InstructorError(
@@ -237,12 +230,16 @@ class Engine:
                 "What was received is kept; the same command goes on from there."
             )
 
-    def _give_up(self, ledger: Ledger, call: Call, payment: int, why: str, charged: bool) -> None:
-        ledger.settle(payment, None if charged else Cost(0.0, 0))
-        ledger.fail(call, why)
-        ledger.release(call)
+    async def _give_up(self, item: _Item, payment: int, why: str, charged: bool, declined: bool = False) -> None:
+        """The call gets no reply: write that down, and tell. `declined`: the endpoint does not want it."""
+        cost = None if charged else Cost(0.0, 0)
 
-    def _fail(self, item: _Item, why: str, declined: bool = True) -> None:
+        def failed(ledger: Ledger) -> None:
+            ledger.settle(payment, cost)
+            ledger.fail(item.call, why)
+            ledger.release(item.call)
+
+        await self._writer.do(failed)
         self._declined += declined
         self.outcome(item.asked, why, False)
         if self._declined >= FAIL_IN_A_ROW:

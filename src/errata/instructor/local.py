@@ -5,14 +5,13 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
+from errata.identity import neutral
 from errata.instructor.base import PassingTrouble
 from errata.instructor.openai import OpenAI
 from errata.jsonl import storable
 from errata.ledger import Call, Stored
-
-_NEUTRAL = {"neutral": True}
 
 
 @dataclass
@@ -22,10 +21,10 @@ class Local(OpenAI):
     The ledger knows them by their class, `model` and the settings that they add: another value, another instructor.
     """
 
-    base_url: str = field(default="http://127.0.0.1", metadata=_NEUTRAL)
-    api_key_env: str | None = field(default=None, metadata=_NEUTRAL)
-    usd_per_million_in: float | None = field(default=0.0, metadata=_NEUTRAL)
-    usd_per_million_out: float | None = field(default=0.0, metadata=_NEUTRAL)
+    base_url: str = neutral("http://127.0.0.1")
+    api_key_env: str | None = neutral(None)
+    usd_per_million_in: float | None = neutral(0.0)
+    usd_per_million_out: float | None = neutral(0.0)
 
     def answer(self, messages: Sequence[dict[str, str]]) -> str:
         """The reply to a request; called from several threads at once (`concurrency`).

@@ -30,12 +30,12 @@ import aiohttp
 
 from errata.digests import fingerprint_folder
 from errata.errors import InstructorError
+from errata.identity import neutral
 from errata.instructor.base import PassingTrouble
 from errata.instructor.openai import OpenAI
 from errata.ledger import Call, Stored
 from errata.places import no_hub_id
 
-_NEUTRAL = {"neutral": True}
 _STOP_S = 10.0
 _SECRET = re.compile(r"KEY|TOKEN|SECRET", re.IGNORECASE)
 _GUARD = """
@@ -68,15 +68,15 @@ class LocalServer(OpenAI):
 
     path: str = "???"
     model: str = "auto"
-    server: str = field(default="auto", metadata=_NEUTRAL)
-    device: str = field(default="auto", metadata=_NEUTRAL)
+    server: str = neutral("auto")
+    device: str = neutral("auto")
     dtype: str = "auto"
-    start_s: float = field(default=600.0, metadata=_NEUTRAL)
+    start_s: float = neutral(600.0)
     extra_args: list[str] = field(default_factory=list)
-    base_url: str = field(default="http://127.0.0.1", metadata=_NEUTRAL)
-    api_key_env: str | None = field(default=None, metadata=_NEUTRAL)
-    usd_per_million_in: float | None = field(default=0.0, metadata=_NEUTRAL)
-    usd_per_million_out: float | None = field(default=0.0, metadata=_NEUTRAL)
+    base_url: str = neutral("http://127.0.0.1")
+    api_key_env: str | None = neutral(None)
+    usd_per_million_in: float | None = neutral(0.0)
+    usd_per_million_out: float | None = neutral(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

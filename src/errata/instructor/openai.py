@@ -17,12 +17,12 @@ from urllib.request import getproxies
 
 from errata.endpoint import LOOPBACK, Endpoint
 from errata.errors import InstructorError
+from errata.identity import neutral
 from errata.instructor.base import FailedCall, PassingTrouble, SchemaRefused
 from errata.jsonl import storable
 from errata.ledger import Call, Ledger, Stored
 from errata.places import no_hub_id
 
-_NEUTRAL = {"neutral": True}
 _CHARACTERS_PER_TOKEN = 4  # a common rule of thumb for English
 _PER_MESSAGE = 8  # the roles' own tokens, at most
 _OWN_FIELDS = ("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "response_format")
@@ -57,20 +57,20 @@ class OpenAI(Endpoint):
     temperature: float | None = 0.8
     max_tokens: int | None = 4095
     seed: int | None = None
-    max_tokens_field: str = field(default="max_tokens", metadata=_NEUTRAL)
+    max_tokens_field: str = neutral("max_tokens")
     extra_body: dict[str, Any] = field(default_factory=dict)
-    usd_per_million_in: float | None = field(default=None, metadata=_NEUTRAL)
-    usd_per_million_out: float | None = field(default=None, metadata=_NEUTRAL)
-    usd_per_million_cached: float | None = field(default=None, metadata=_NEUTRAL)
-    requests_per_minute: float | None = field(default=None, metadata=_NEUTRAL)
-    tokens_per_minute: float | None = field(default=None, metadata=_NEUTRAL)
-    deadline_s: float = field(default=900.0, metadata=_NEUTRAL)
-    give_up_s: float = field(default=10.0, metadata=_NEUTRAL)
-    tokenizer: str | None = field(default=None, metadata=_NEUTRAL)
-    mode: str = field(default="now", metadata=_NEUTRAL)
-    batch_discount: float = field(default=0.5, metadata=_NEUTRAL)
-    batch_poll_s: float = field(default=60.0, metadata=_NEUTRAL)
-    sends: bool = field(default=True, metadata=_NEUTRAL)
+    usd_per_million_in: float | None = neutral(None)
+    usd_per_million_out: float | None = neutral(None)
+    usd_per_million_cached: float | None = neutral(None)
+    requests_per_minute: float | None = neutral(None)
+    tokens_per_minute: float | None = neutral(None)
+    deadline_s: float = neutral(900.0)
+    give_up_s: float = neutral(10.0)
+    tokenizer: str | None = neutral(None)
+    mode: str = neutral("now")
+    batch_discount: float = neutral(0.5)
+    batch_poll_s: float = neutral(60.0)
+    sends: bool = neutral(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

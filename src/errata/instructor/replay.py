@@ -3,10 +3,11 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from errata.errors import InstructorError
+from errata.identity import neutral
 from errata.instructor.base import FailedCall
 from errata.ledger import Call, Ledger, Stored
 
@@ -23,7 +24,7 @@ class Replay:
     endpoint: str | None = None
     model: str | None = None
     seed: int | None = None
-    concurrency: int = field(default=1, metadata={"neutral": True})
+    concurrency: int = neutral(1)
 
     sends = False
     mode = "now"

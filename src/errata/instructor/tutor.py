@@ -20,10 +20,11 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from errata.dataset import arithmetic
+from errata.identity import neutral
 from errata.instructor.openai import OpenAI
 
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ class Tutor(OpenAI):
     model: str = "tutor"
     seed: int | None = 0
     flaw_rate: float = 0.2
-    base_url: str = field(default="http://127.0.0.1", metadata={"neutral": True})
-    api_key_env: str | None = field(default=None, metadata={"neutral": True})
-    usd_per_million_in: float | None = field(default=0.0, metadata={"neutral": True})
-    usd_per_million_out: float | None = field(default=0.0, metadata={"neutral": True})
+    base_url: str = neutral("http://127.0.0.1")
+    api_key_env: str | None = neutral(None)
+    usd_per_million_in: float | None = neutral(0.0)
+    usd_per_million_out: float | None = neutral(0.0)
 
     def problems(self, datasets: Sequence[str]) -> list[str]:
         """A flaw rate out of range, or a dataset that the tutor does not know."""

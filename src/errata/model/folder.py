@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def folder_problems(folder: Path) -> list[str]:
-    """What a model folder lacks."""
+    """What a model folder lacks; a file is none."""
+    if folder.is_file():
+        hint = "; for stored answers: model=recorded" if folder.suffix in (".json", ".jsonl") else ""
+        return [f"{folder} is a file; expected a model folder as save_pretrained writes it, or a hub id{hint}"]
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     found = []
     if "config.json" not in names:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from errata.chat import ChatTemplateError, end_token_id, prompt_ids, response_ids
 from errata.digests import digest, fingerprint_folder
 from errata.errors import ConfigError
+from errata.identity import neutral
 from errata.model.base import TOO_LONG, Answer, Weights
 from errata.model.folder import attention_problems, code_problems, folder_problems, gguf_problems, has_template
 from errata.places import no_hub_id
@@ -40,8 +41,8 @@ class HF:
     path: str = "???"
     adapter: str | None = None
     dtype: str = field(default="auto")
-    device: str = field(default="auto", metadata={"neutral": True})
-    token_budget: int | None = field(default=None, metadata={"neutral": True})
+    device: str = neutral("auto")
+    token_budget: int | None = neutral(None)
     stop_tokens: list[str] = field(default_factory=list)
     revision: str | None = None
     remote_code: bool = False

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.digests import digest
-from errata.report.arms import Arm, Point
+from errata.report.arms import Arm, Point, questions
 from errata.report.drawing import FAINT, INK, Target, bar_lengths, colour, marker, plain, sheet
 from errata.report.labels import beside, halo
 
@@ -75,6 +75,7 @@ def _over_numbers(setting: str, lines: Sequence[Line], to: Target, file: str) ->
     logarithmic = values[0] > 0 and values[-1] / values[0] >= 16
     height = 3.6 if len(datasets) == 1 else 2.7
     with sheet(to, file, f"Accuracy over {setting}", _told_intervals(lines), len(datasets), height) as drawn:
+        arms = [arm for line in lines for _, arm in line.arms]
         for axes, name in zip(drawn.panels, datasets, strict=True):
             ends = []
             for place, line in enumerate(lines):
@@ -88,7 +89,7 @@ def _over_numbers(setting: str, lines: Sequence[Line], to: Target, file: str) ->
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.margins(x=0.06, y=0.12)
             axes.set_xlabel(setting)
-            axes.set_title(plain(name))
+            axes.set_title(f"{plain(name)} ({questions(arms, name)})")
             axes.grid(axis="y")
             if len(lines) > 1:
                 beside(axes, values[-1], ends, 8)
@@ -128,7 +129,7 @@ def _over_choices(arms: Sequence[Arm], to: Target) -> list[Path]:
             axes.set_ylim(len(order) - 0.5, -0.5)
             axes.tick_params(axis="y", length=0, labelcolor=INK)
             axes.set_xlabel("accuracy, %")
-            axes.set_title(plain(name))
+            axes.set_title(f"{plain(name)} ({questions(arms, name)})")
             axes.margins(x=0.08)
             axes.grid(axis="x")
         drawn.alt = "; ".join(
@@ -163,9 +164,8 @@ def _choice(arms: Sequence[Arm]) -> str:
 
 def _told_intervals(lines: Sequence[Line]) -> str:
     seeds = max(len(arm.results) for line in lines for _, arm in line.arms)
-    return "after the last iteration; lines are 95 % intervals" + (
-        f" over questions and up to {seeds} seeds" if seeds > 1 else ""
-    )
+    over = f" over questions and up to {seeds} seeds" if seeds > 1 else ""
+    return f"after the last iteration; lines are 95 % intervals{over}; in parentheses: questions"
 
 
 def _number(value: Any) -> bool:

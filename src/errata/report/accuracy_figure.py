@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from errata.report.arms import Arm, Point
+from errata.report.arms import Arm, Point, questions
 from errata.report.drawing import FAINT, Target, colour, legend, marker, plain, sheet
 from errata.report.labels import beside, halo
 from errata.report.results import ALL
 
 MOST = 12
 _SKILLS = 14
+_TOP = 96  # %, from which a number has no room above its point
 _BANDS = 3  # arms; the bands of more would hide each other, so theirs are bars beside each other
 
 
@@ -26,6 +27,7 @@ def draw_accuracy(arms: Sequence[Arm], to: Target) -> list[Path] | str:
     told = f"{_splits(arms)} split; {'bands' if len(arms) <= _BANDS else 'bars'} are 95 % intervals"
     told += f" over questions and up to {seeds} seeds" if seeds > 1 else ""
     told += "; in parentheses: questions" if len(shown) > 1 else ""
+    told += "; grey: skills" if len(arms) == len(datasets) == 1 and _shown_skills(arms[0], datasets[0]) else ""
     told += "; dashed: published" if any(_printed(arm, name) for arm in arms for name in shown) else ""
     told += f"; {len(datasets) - MOST} more datasets in the tables" if len(datasets) > MOST else ""
     height = 4.0 if len(shown) == 1 else 3.0
@@ -33,8 +35,9 @@ def draw_accuracy(arms: Sequence[Arm], to: Target) -> list[Path] | str:
     with sheet(to, "accuracy", "Accuracy by iteration", told, len(shown), height, columns) as drawn:
         for axes, name in zip(drawn.panels, shown, strict=True):
             _panel(axes, arms, name, len(shown) == 1 or len(arms) < 5)
-            questions = _questions(arms, name)
-            axes.set_title(f"{plain(name)}, {questions} questions" if len(shown) == 1 else f"{plain(name)} ({questions})")
+            asked = questions(arms, name)
+            alone = f"{plain(name)}, {asked} question{'s' * (asked != '1')}"
+            axes.set_title(alone if len(shown) == 1 else f"{plain(name)} ({asked})")
         if len(shown) > 1 and len(arms) > 4:
             legend(drawn, [plain(arm.name) for arm in arms])
         drawn.panels[0].set_ylabel("accuracy, %")
@@ -67,8 +70,9 @@ def _panel(axes: Any, arms: Sequence[Arm], name: str, named: bool) -> None:
         axes.plot(x, y, color=shade, linewidth=2, marker=marker(place), markersize=5, zorder=3)
         if len(arms) == 1:
             for at, value in zip(x[:-1], y, strict=False):
-                axes.annotate(f"{value:.1f}", (at, value), (0, 8), textcoords="offset points", ha="center", fontsize=9.5,
-                              fontweight="bold", color=shade, path_effects=halo())  # fmt: skip
+                above = 8 if value < _TOP else -15
+                axes.annotate(f"{value:.1f}", (at, value), (0, above), textcoords="offset points", ha="center",
+                              fontsize=9.5, fontweight="bold", color=shade, path_effects=halo())  # fmt: skip
             ends.append((y[-1], f"all {y[-1]:.1f}", shade))
         else:
             ends.append((y[-1], f"{plain(arm.name)} {y[-1]:.1f}", shade))
@@ -90,17 +94,19 @@ def _panel(axes: Any, arms: Sequence[Arm], name: str, named: bool) -> None:
 def _skills(axes: Any, arm: Arm, name: str, last: int) -> list[tuple[float, str, str]]:
     """Each skill as a thin grey line; lines that end together share a label."""
     parts = arm.parts(name)
-    first = next(iter(parts.values()))[0]["scores"]
-    skills = [key for key in first if key != ALL]
-    if len(arm.results) > 1 or not 1 < len(skills) <= _SKILLS:
-        return []
     ends: dict[float, list[str]] = {}
-    for skill in skills:
+    for skill in _shown_skills(arm, name):
         line = [(at, 100 * part[0]["scores"][skill]["accuracy"]) for at, part in parts.items() if skill in part[0]["scores"]]
         axes.plot(*zip(*line, strict=True), color="0.8", linewidth=1, zorder=1)
         if line[-1][0] == last:
             ends.setdefault(round(line[-1][1]), []).append(plain(skill))
     return [(height, ", ".join(names), FAINT) for height, names in ends.items()]
+
+
+def _shown_skills(arm: Arm, name: str) -> list[str]:
+    """The skills that have a line each: those of a single run, where there are not too many."""
+    skills = [key for key in next(iter(arm.parts(name).values()))[0]["scores"] if key != ALL]
+    return skills if len(arm.results) == 1 and 1 < len(skills) <= _SKILLS else []
 
 
 def _dashed(axes: Any, arm: Arm, name: str, last: int, shade: str) -> list[float]:
@@ -160,11 +166,6 @@ def _datasets(arms: Sequence[Arm]) -> list[str]:
 
 def _splits(arms: Sequence[Arm]) -> str:
     return ", ".join(sorted({run["split"] for arm in arms for run in arm.results}))
-
-
-def _questions(arms: Sequence[Arm], name: str) -> str:
-    counts = sorted({point.n for arm in arms for point in arm.points(name)})
-    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
 
 
 def _in_words(arm: Arm, name: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from errata.digests import digest
-from errata.jsonl import decode_lines
 from errata.records import Attempt
 from errata.report.arms import Arm
+from errata.report.stored import read_lines
 
 CAP = 10_000
 """Rows that a page holds at most."""
@@ -89,6 +89,4 @@ def _cut(text: str) -> str:
 
 def _attempts(run: Path, iteration: int, dataset: str, split: str, wanted: set[str]) -> dict[str, Attempt]:
     path = run / f"iteration_{iteration}" / dataset / split / "attempts.jsonl"
-    if not wanted or not path.is_file():
-        return {}
-    return {one.id: one for one in decode_lines(path.read_bytes(), Attempt) if one.id in wanted}
+    return {one.id: one for one in read_lines(path, Attempt) if one.id in wanted} if wanted else {}

@@ -93,6 +93,10 @@ class Arm:
                 found.append(Point(iteration, one["n"], part["seeds"], one["accuracy"], one["low"], one["high"]))
         return found
 
+    def asked(self, dataset: str) -> set[int]:
+        """How many questions of a dataset its points are of."""
+        return {point.n for point in self.points(dataset)}
+
     def gain(self, dataset: str, iteration: int | None = None) -> Gain | None:
         """What an iteration (None: the last) has gained over the start; None where one of them is missing."""
         last = max(self.parts(dataset), default=0) if iteration is None else iteration
@@ -104,6 +108,12 @@ class Arm:
         held = [run.scores[dataset] for run in self.runs if dataset in run.scores]
         both = [(found[0], found[last]) for found in held if last and 0 in found and last in found]
         return _between(both, last) if both else None
+
+
+def questions(arms: Sequence[Arm], dataset: str) -> str:
+    """How many questions of a dataset the arms were measured on: `60`, or `58 to 60`."""
+    counts = sorted(set().union(*(arm.asked(dataset) for arm in arms)))
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "0"
 
 
 def gather(runs: Sequence[Stored], arms: Mapping[str, Sequence[str]] | None = None) -> list[list[Arm]]:

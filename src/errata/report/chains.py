@@ -7,10 +7,10 @@ from typing import Any
 
 from errata.digests import digest
 from errata.errors import ErrataError
-from errata.jsonl import decode_lines
 from errata.records import Example
 from errata.report.arms import Arm
 from errata.report.lineage import chain
+from errata.report.stored import read_lines
 
 SAMPLED = 60
 _LONGEST = 4000
@@ -27,11 +27,11 @@ def chains(arms: Sequence[Arm], sampled: int = SAMPLED) -> tuple[list[dict[str, 
     total, shown = 0, list[dict[str, Any]]()
     share = max(1, sampled // len(sets)) if sets else 0
     for number, (run, path) in enumerate(sets):
-        rows = decode_lines(path.read_bytes(), Example)
+        rows = read_lines(path, Example)
         total += len(rows)
         if len(shown) < sampled:
             lowest = sorted(rows, key=lambda row: digest([number, row.id]))[: min(share, sampled - len(shown))]
-            read = functools.cache(_records)
+            read = functools.cache(read_lines)
             shown += [_chain(run.name, run.path, row, read) for row in lowest]
     return shown, total
 
@@ -48,7 +48,3 @@ def _chain(run: str, place: Path, row: Example, read: Any) -> dict[str, Any]:
 def _from_error(steps: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """The steps in the order in which they happened: the training row, which `errata why` shows first, comes last."""
     return [*steps[1:], steps[0]] if len(steps) > 1 else list(steps)
-
-
-def _records(path: Path, kind: Any) -> list[Any]:
-    return decode_lines(path.read_bytes(), kind) if path.exists() else []

@@ -1,5 +1,6 @@
 """Which runs `errata report` is asked about: run folders, a sweep's cells, the runs in a folder; each once, by a name."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,10 +94,15 @@ def _runs_in(place: Path, chosen: Chosen) -> list[Place]:
             told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
             chosen.lines.append(f"the sweep is not complete: of {len(cells)} cells {told}")
         return [found for cell in cells if (found := _cell(place, cell, chosen)) is not None]
-    inside = sorted(found.parent for found in place.glob("*/run.json")) if place.is_dir() else []
+    inside = sorted((found.parent for found in place.glob("*/run.json")), key=_in_order) if place.is_dir() else []
     if not inside:
         raise nothing_stored(place, sweeps=True)
     return [Place(found) for found in inside]
+
+
+def _in_order(run: Path) -> list[tuple[int, str]]:
+    """By name, but `k_10` after `k_2`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", run.name)]
 
 
 def _cell(sweep: Path, cell: Cell, chosen: Chosen) -> Place | None:

@@ -1,5 +1,6 @@
 """What the instructor has cost against what the student has gained."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from errata.report.drawing import FAINT, Target, bar_lengths, colour, legend, ma
 from errata.report.labels import Label, around
 
 _PANELS = 9
+_FLATTEST = 4.0  # percentage points that a panel shows at least
 _NAMED, _NAMED_SMALL = 7, 3  # arms with their names beside them, in one large panel and in several
 
 
@@ -39,8 +41,8 @@ def draw_cost(arms: Sequence[Arm], to: Target) -> list[Path] | str:
         named = path or len(arms) <= (_NAMED if len(shown) == 1 else _NAMED_SMALL)
         for axes, (name, found) in zip(drawn.panels, shown.items(), strict=True):
             _panel(axes, found, path)
+            _ticks(axes, dollars)
             axes.set_xlabel("worth, USD" if dollars else "instructor's tokens", color=FAINT)
-            axes.xaxis.set_major_formatter("${x:,.2f}" if dollars else "{x:,.0f}")
             axes.set_title(plain(name))
         drawn.panels[0].set_ylabel("gain, percentage points")
         if not named:
@@ -89,7 +91,21 @@ def _panel(axes: Any, spots: Sequence[Spot], path: bool) -> None:
     begin = 0.0 if path or cheapest < 0.5 * widest else cheapest
     axes.set_xlim(begin - 0.07 * (widest - begin or widest), widest + 0.12 * (widest - begin or widest))
     axes.margins(y=0.14)
+    low, high = axes.get_ylim()
+    if high - low < _FLATTEST:
+        axes.set_ylim((low + high - _FLATTEST) / 2, (low + high + _FLATTEST) / 2)
     axes.grid(axis="both")
+
+
+def _ticks(axes: Any, dollars: bool) -> None:
+    """Prices with as many decimals as it takes to tell them apart, two at least."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=not dollars, min_n_ticks=3))
+    ticks = axes.get_xticks()
+    decimals = next(n for n in range(2, 13) if n == 12 or abs(round(ticks[1], n) - ticks[1]) < 0.01 * (ticks[1] - ticks[0]))
+    decimals = max(decimals, math.ceil(-math.log10(ticks[1] - ticks[0])))
+    axes.xaxis.set_major_formatter(f"${{x:,.{decimals}f}}" if dollars else "{x:,.0f}")
 
 
 def _way(spots: Sequence[Spot]) -> list[tuple[float, float]]:

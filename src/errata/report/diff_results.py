@@ -1,15 +1,15 @@
 """What two runs found, side by side: accuracies with paired tests, practice and cost, a judge's or a reviser's figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from errata.jsonl import decode_lines
 from errata.records import Attempt
 from errata.report.diff import flat, kind, names_of
-from errata.report.results import collect, scores
+from errata.report.results import collect, read, scores
 from errata.report.revisions import collect_revisions
-from errata.report.statistics import compare
+from errata.report.statistics import Scores, compare
+from errata.report.stored import Stored, read_lines
 from errata.report.tables import TextTable, p_value, percent
 from errata.report.verdicts import collect_verdicts
 
@@ -43,14 +43,15 @@ def attempts_of(run: Path, results: Mapping[str, Any]) -> dict[tuple[str, int], 
     for dataset, parts in results["datasets"].items():
         for part in parts:
             file = run / f"iteration_{part['iteration']}" / dataset / results["split"] / "attempts.jsonl"
-            found[dataset, part["iteration"]] = scores(decode_lines(file.read_bytes(), Attempt))
+            found[dataset, part["iteration"]] = scores(read_lines(file, Attempt))
     return found
 
 
 def _accuracies(first: Path, second: Path, names: tuple[str, str]) -> TextTable:
-    """Each dataset and iteration; p on the questions that both were asked."""
-    collected = [collect(run) for run in (first, second)]
-    before, after = (attempts_of(run, results) for run, results in zip((first, second), collected, strict=True))
+    """Each dataset and iteration; p on the questions that both were asked: their text counts, not their ids alone."""
+    runs = [read(run) for run in (first, second)]
+    collected = [run.results for run in runs]
+    before, after = (attempts_of(run.path, run.results) for run in runs)
     protocols = [
         {(name, part["iteration"]): part["protocol"] for name, parts in results["datasets"].items() for part in parts}
         for results in collected
@@ -60,7 +61,7 @@ def _accuracies(first: Path, second: Path, names: tuple[str, str]) -> TextTable:
         cells: list[str] = [key[0], str(key[1] or "start")]
         for part in (before, after):
             cells.append(f"{percent(_mean(part[key]))} % of {len(part[key])}" if key in part else "")
-        found = compare(before[key], after[key]) if key in before and key in after else None
+        found = compare(*_alike(runs, key[0], before[key], after[key])) if key in before and key in after else None
         told = protocols[0].get(key), protocols[1].get(key)
         if found is None:
             cells += [
@@ -82,6 +83,13 @@ def _accuracies(first: Path, second: Path, names: tuple[str, str]) -> TextTable:
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     split = " / ".join(dict.fromkeys(results["split"] for results in collected))
     return TextTable(f"accuracy ({split})", heads, rows)
+
+
+def _alike(runs: Sequence[Stored], dataset: str, before: Scores, after: Scores) -> tuple[Scores, Scores]:
+    """Both runs' scores of the questions that are the same in both."""
+    asked, also = (run.questions[dataset] for run in runs)
+    same = {name for name in before.keys() & after.keys() if asked[name] == also[name]}
+    return {name: before[name] for name in same}, {name: after[name] for name in same}
 
 
 def _practice(first: Path, second: Path, names: tuple[str, str]) -> TextTable:

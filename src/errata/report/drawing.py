@@ -3,6 +3,7 @@
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ WIDTH = 7.5  # inches
 _DPI = 150
 _DARK = 0.17  # luminance
 _LINE = 112  # characters of a subtitle
+_FALLBACKS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
+"""Fonts for what DejaVu Sans lacks (Chinese, say), where they are installed."""
 _LOOK: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -88,11 +94,15 @@ def sheet(
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
 
     columns, lines = min(columns, panels), textwrap.wrap(to.told + told, _LINE)
     header = 0.42 + 0.16 * len(lines)
     rows = math.ceil(panels / columns)
-    with mpl.rc_context(_LOOK):
+    installed = set(fontManager.get_font_names())
+    fonts = {"font.family": [_LOOK["font.family"], *(name for name in _FALLBACKS if name in installed)]}
+    with mpl.rc_context(_LOOK | fonts), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)  # a box; `alt` has the words
         figure = Figure(figsize=(WIDTH, 0.17 + header + height * rows), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()

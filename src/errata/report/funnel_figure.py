@@ -9,7 +9,7 @@ from typing import Any
 
 from errata.report.arms import Arm
 from errata.report.drawing import FAINT, PALETTE, REJECTED, Target, plain, sheet
-from errata.run_folder import read_stage
+from errata.report.stored import stage_of
 
 _MOST = 12
 _REASONS = 6
@@ -42,7 +42,7 @@ def draw_funnel(arms: Sequence[Arm], to: Target) -> list[Path] | str:
     with sheet(
         to, "funnel", "From errors to training rows", told, len(shown), 0.7 + 0.2 * (len(labels) + len(reasons) + 1), 3
     ) as drawn:
-        widest = max(number for funnel in shown for _, number in [*funnel.steps, *funnel.rejected])
+        widest = max(number for funnel in shown for _, number in [*funnel.steps, *funnel.rejected]) or 1.0
         for axes, funnel in zip(drawn.panels, shown, strict=True):
             _panel(axes, funnel, labels, reasons, widest, axes.get_subplotspec().is_first_col())
         drawn.alt = "; ".join(f"{one.name}: " + ", ".join(f"{label} {n:g}" for label, n in one.steps) for one in shown)
@@ -86,7 +86,7 @@ def _mixed(arm: Arm, iteration: int | None) -> int | None:
     found = {(run.name, part["iteration"]): part["rows"] for run in arm.runs for part in run.results["training"]}
     for run in arm.runs:
         for number in wanted:
-            stage = read_stage(run.path / f"iteration_{number}" / "mix")
+            stage = stage_of(run.path / f"iteration_{number}" / "mix")
             if (run.name, number) not in found and stage is not None and "rows" in stage.counts:
                 found[run.name, number] = stage.counts["rows"]
     rows = [number for (_, at), number in found.items() if at in wanted]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from errata.report.arms import Arm
+from errata.report.arms import Arm, questions
 from errata.report.drawing import FAINT, Target, colour, legend, marker, plain, sheet
 from errata.report.results import ALL
 
@@ -23,7 +23,7 @@ def draw_kinds(arms: Sequence[Arm], to: Target) -> list[Path] | str:
         return "no wrong answer has a kind"
     shown = datasets[:_PANELS]
     rows = max(len(_frequent(trained, name)) for name in shown)
-    told = "share of all answers, %; hollow: the start, filled: after the last iteration"
+    told = "share of all answers, %; hollow: the start, filled: after the last iteration; in parentheses: questions"
     told += f"; {len(datasets) - _PANELS} more datasets in the tables" if len(datasets) > _PANELS else ""
     height = 1.0 + max(0.34, 0.11 * len(trained)) * rows
     with sheet(to, "kinds", "Kinds of errors before and after", told, len(shown), height, 2) as drawn:
@@ -31,7 +31,7 @@ def draw_kinds(arms: Sequence[Arm], to: Target) -> list[Path] | str:
             _panel(axes, trained, name)
         if len(trained) > 1:
             legend(drawn, [plain(arm.name) for arm in trained])
-        drawn.alt = "; ".join(_in_words(arm, name) for name in shown for arm in trained)
+        drawn.alt = "; ".join(_in_words(arm, name) for name in shown for arm in trained if name in arm.datasets)
     return drawn.paths
 
 
@@ -39,13 +39,13 @@ def _panel(axes: Any, arms: Sequence[Arm], name: str) -> None:
     kinds = _frequent(arms, name)
     step = 0.0 if len(arms) == 1 else min(0.18, 0.72 / len(arms))
     widest = 0.0
-    starts = [_shares(arm, name, 0, kinds) for arm in arms]
-    same = all(start == starts[0] for start in starts)
-    for place, arm in enumerate(arms):
-        end = _shares(arm, name, -1, kinds)
+    starts = {place: _shares(arm, name, 0, kinds) for place, arm in enumerate(arms) if name in arm.datasets}
+    same = len({tuple(start.values()) for start in starts.values()}) == 1
+    for place, start in starts.items():
+        end = _shares(arms[place], name, -1, kinds)
         for row, kind in enumerate(kinds):
             height = row + step * (place - (len(arms) - 1) / 2)
-            before, after = starts[place][kind], end[kind]
+            before, after = start[kind], end[kind]
             axes.plot([before, after], [height, height], color=colour(place), linewidth=1.6, alpha=0.55, zorder=2)
             axes.plot(before, height, "o", markersize=6, markerfacecolor="white", markeredgewidth=1.4, zorder=3,
                       color=FAINT if same else colour(place))  # fmt: skip
@@ -55,11 +55,12 @@ def _panel(axes: Any, arms: Sequence[Arm], name: str) -> None:
                 _numbers(axes, before, after, height)
     axes.set_yticks(range(len(kinds)), [plain(kind) for kind in kinds])
     axes.set_ylim(len(kinds) - 0.4, -0.6)
+    widest = widest or 1.0
     axes.set_xlim(-0.09 * widest, 1.13 * widest)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_xlabel("share of answers, %")
-    axes.set_title(plain(name))
+    axes.set_title(f"{plain(name)} ({questions(arms, name)})")
 
 
 def _numbers(axes: Any, before: float, after: float, height: float) -> None:

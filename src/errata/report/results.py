@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import RunFolderError
-from errata.jsonl import decode_lines
 from errata.places import nothing_stored
 from errata.records import Attempt, Rejection
 from errata.report.statistics import Scores, accuracy, paired_p
-from errata.report.stored import Graded, Stored, read_graded, where_it_stopped
-from errata.run_folder import read_stage
+from errata.report.stored import Graded, Stored, named, read_graded, read_lines, stage_of, where_it_stopped
 
 ALL = "all"
 
@@ -31,6 +29,8 @@ def manifest(run: Path) -> dict[str, Any]:
         raise nothing_stored(run)
     try:
         found: dict[str, Any] = json.loads(file.read_bytes())
+        if not isinstance(found["config"], dict):
+            raise TypeError("its settings are no mapping")
         return {"version": found["version"], "config": found["config"], **found}
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
@@ -51,7 +51,7 @@ def read(run: Path) -> Stored:
     """As `collect`, with every question's score beside it.
 
     Raises:
-        RunFolderError: the folder is no run folder.
+        RunFolderError: the folder is no run folder, or a file in it is damaged.
     """
     described = manifest(run)
     split = described["config"].get("split", "test")
@@ -163,9 +163,7 @@ def _practice(number: int, place: Path) -> dict[str, Any]:
     errors = [_counts(place / split).get("wrong") for split in ("train", "dev")]
     reasons: Counter[str] = Counter()
     for step in ("parse", "verify", "agree"):
-        path = place / step / "rejections.jsonl"
-        if path.exists():
-            reasons.update(rejection.reason for rejection in decode_lines(path.read_bytes(), Rejection))
+        reasons.update(rejection.reason for rejection in read_lines(place / step / "rejections.jsonl", Rejection))
     return {
         "iteration": number,
         "dataset": place.name,
@@ -208,11 +206,12 @@ def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def _trained(number: int, folder: Path) -> list[dict[str, Any]]:
     path = folder / "summary.json"
-    return [{"iteration": number, **json.loads(path.read_bytes())}] if path.exists() else []
+    with named(path):
+        return [{"iteration": number, **json.loads(path.read_bytes())}] if path.exists() else []
 
 
 def _counts(folder: Path) -> dict[str, Any]:
-    stage = read_stage(folder)
+    stage = stage_of(folder)
     return stage.counts if stage is not None else {}
 
 
@@ -230,5 +229,5 @@ def _cost(practice: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _seconds(run: Path) -> dict[str, float]:
-    stages = {str(path.parent.relative_to(run)): read_stage(path.parent) for path in sorted(run.glob("**/stage.json"))}
+    stages = {str(path.parent.relative_to(run)): stage_of(path.parent) for path in sorted(run.glob("**/stage.json"))}
     return {name: stage.seconds for name, stage in stages.items() if stage is not None and stage.finished}

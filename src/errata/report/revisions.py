@@ -6,11 +6,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from errata.jsonl import decode_lines
 from errata.records import Revision
 from errata.report.results import asked_for, manifest
+from errata.report.stored import read_lines, stage_of
 from errata.report.tables import TextTable, dollars, percent
-from errata.run_folder import read_stage
 
 WHOLE = "whole"
 """The reason of what was revised with nothing amiss."""
@@ -26,11 +25,11 @@ def collect_revisions(run: Path) -> dict[str, Any]:
         RunFolderError: the folder is no run folder.
     """
     described = manifest(run)
-    stages = {path.parent.relative_to(run).as_posix(): read_stage(path.parent) for path in sorted(run.rglob("stage.json"))}
+    stages = {path.parent.relative_to(run).as_posix(): stage_of(path.parent) for path in sorted(run.rglob("stage.json"))}
     counts = {name: stage.counts for name, stage in stages.items() if stage is not None}
     asked = {name: asked_for([run / name]) for name in counts if "requests" in counts[name]}
     made = run / "revise" / "revisions.jsonl"
-    revisions = decode_lines(made.read_bytes(), Revision) if made.is_file() else []
+    revisions = read_lines(made, Revision)
     return {
         "run": run.name,
         "version": described["version"],

@@ -26,8 +26,9 @@ def key_figures(arms: Sequence[Arm]) -> list[tuple[str, str]]:
     if practice:
         told += [("worth", _money([run["cost"]["usd"] for run in results]))]
         told += [("paid", _money([run["cost"]["paid_usd"] for run in results]))]
-    hours = sum(sum(run["seconds"].values()) for run in results) / 3600
-    return [*told, ("time in all stages", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min")]
+    seconds = sum(sum(run["seconds"].values()) for run in results)
+    time = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    return [*told, ("time in all stages", f"{seconds / 3600:.1f} h" if seconds >= 3600 else time)]
 
 
 def _questions(arms: Sequence[Arm]) -> dict[str, int]:

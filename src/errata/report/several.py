@@ -109,7 +109,11 @@ def _read(places: Sequence[Place], lines: list[str]) -> tuple[list[Stored], list
                 f"left out: {place.name} is a run of errata revise, which measures nothing (errata report {place.path})"
             )
             continue
-        run = read(place.path)
+        try:
+            run = read(place.path)
+        except RunFolderError as error:
+            lines.append(f"left out: {place.name}: {error}")
+            continue
         run.name = place.name
         run.results["run"] = place.name
         if place.state.startswith((FAILED, STOPPED, RUNNING)):

@@ -1,15 +1,21 @@
 """A run of the loop as it is stored, each file read once: its results, and every score by question for comparisons."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from errata.errors import RunFolderError
+from errata.jsonl import decode_lines
+from errata.records import StageRecord
 from errata.report.statistics import Scores
 from errata.run_folder import read_stage
+
+Record = TypeVar("Record")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -77,9 +83,45 @@ _LINES: msgspec.json.Decoder[Graded] = msgspec.json.Decoder(Graded)
 
 
 def read_graded(folder: Path) -> list[Graded]:
-    """A stage's attempts; none where it has not finished."""
+    """A stage's attempts; none where it has not finished.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
     path = folder / "attempts.jsonl"
-    return [_LINES.decode(line) for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+    with named(path):
+        return [_LINES.decode(line) for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+
+
+def read_lines(path: Path, kind: type[Record]) -> list[Record]:
+    """The records of a file; none where it is not there.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+    with named(path):
+        return decode_lines(path.read_bytes(), kind) if path.exists() else []
+
+
+def stage_of(folder: Path) -> StageRecord | None:
+    """The stage record in a folder, or None where no stage was started.
+
+    Raises:
+        RunFolderError: the record is damaged.
+    """
+    with named(folder / "stage.json"):
+        return read_stage(folder)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What cannot be read is said with the file's name, and with what helps."""
+    try:
+        yield
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error}). Remove its folder and give the run's command again: it does that stage anew"
+        ) from error
 
 
 def where_it_stopped(run: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
@@ -92,7 +134,7 @@ def where_it_stopped(run: Path, config: Mapping[str, Any], results: Mapping[str,
     open_stages = [
         path.parent.relative_to(run).as_posix()
         for path in sorted(run.rglob("stage.json"))
-        if (stage := read_stage(path.parent)) is not None and not stage.finished
+        if (stage := stage_of(path.parent)) is not None and not stage.finished
     ]
     if open_stages:
         return open_stages[-1]

@@ -8,11 +8,10 @@ from typing import Any
 
 from errata.digests import digest
 from errata.errors import RunFolderError
-from errata.jsonl import decode_lines
 from errata.report.measured import mean_score
 from errata.report.results import manifest
+from errata.report.stored import read_lines, stage_of
 from errata.report.tables import TextTable, dollars, percent
-from errata.run_folder import read_stage
 
 ALL = "all"
 
@@ -23,12 +22,12 @@ def collect_verdicts(run: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: the folder holds no finished judging.
     """
-    stage = read_stage(run / "judge")
+    stage = stage_of(run / "judge")
     if stage is None or not stage.finished:
         raise RunFolderError(f"{run} holds no finished judging (judge/summary.jsonl); the same command goes on with it")
     described = manifest(run)
-    asked = read_stage(run / "instruct")
-    stages = {str(path.parent.relative_to(run)): read_stage(path.parent) for path in sorted(run.glob("**/stage.json"))}
+    asked = stage_of(run / "instruct")
+    stages = {str(path.parent.relative_to(run)): stage_of(path.parent) for path in sorted(run.glob("**/stage.json"))}
     return {
         "run": run.name,
         "version": described["version"],
@@ -44,7 +43,7 @@ def collect_verdicts(run: Path) -> dict[str, Any]:
 def _questions(file: Path) -> dict[str, str]:
     """What each test set asked, as a digest; of a revised pair the original. Recorded verdicts have no items."""
     asked: dict[str, list[list[str]]] = {}
-    for item in decode_lines(file.read_bytes(), dict) if file.is_file() else ():
+    for item in read_lines(file, dict):
         pair = item.get("against_question") or item["question"]
         asked.setdefault(item["question"]["source"], []).append([pair["instruction"], pair.get("input", "")])
     return {name: digest(sorted(texts)) for name, texts in asked.items()}

@@ -265,11 +265,11 @@ def for_terminal(table: TextTable) -> Group:
 
 
 def _markdown(report: Report, figures: Sequence[str], missing: Sequence[str]) -> str:
-    lines = [f"# {report.title}", ""]
+    lines = [f"# {_md_text(report.title)}", ""]
     for name in figures:
         lines += [f"![{name.removesuffix('.png')}]({name})", ""]
     for table in [*report.tables, *report.more]:
-        lines += [f"**{table.title}**", "", _md_row(table.heads), "|---" * len(table.heads) + "|"]
+        lines += [f"**{_md_text(table.title)}**", "", _md_row(table.heads), "|---" * len(table.heads) + "|"]
         lines += [_md_row(row) for row in table.rows] + [""]
     return "\n".join([*lines, "\n\n".join(_md_text(line) for line in [*report.lines, *missing]), ""])
 
@@ -279,5 +279,5 @@ def _md_row(cells: Sequence[str]) -> str:
 
 
 def _md_text(text: str) -> str:
-    """The text so that Markdown shows it as it is: stars behind numbers, bars and line ends within a cell."""
-    return re.sub(r"(?<=\d)(\*+)", lambda stars: "\\*" * len(stars.group()), text).replace("|", "\\|").replace("\n", "<br>")
+    """The text so that Markdown shows it as it is: stars, what looks like a tag, bars and line ends within a cell."""
+    return re.sub(r"[*|]|<(?=[\w/!?])", lambda found: f"\\{found.group()}", text).replace("\n", "<br>")

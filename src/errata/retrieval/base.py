@@ -3,12 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from errata.identity import neutral
 from errata.records import Attempt
 from errata.retrieval.cache import EmbeddingCache
 from errata.retrieval.index import recall, search
@@ -50,7 +51,7 @@ class Retrieval:
     least_similarity: float = -1.0
     most_uses: int | None = None
     diversity: float = 0.0
-    cache: str | None = field(default=None, metadata={"neutral": True})
+    cache: str | None = neutral(None)
 
     def problems(self) -> list[str]:
         """Settings out of range."""

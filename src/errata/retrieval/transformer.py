@@ -1,7 +1,7 @@
 """Any transformers encoder, mean-pooled: a folder, or a hub id."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from errata.digests import fingerprint_folder
 from errata.errors import ConfigError
+from errata.identity import neutral
 from errata.places import no_hub_id
 from errata.retrieval.base import Encoder, Retrieval
 
@@ -27,8 +28,8 @@ class Transformer(Retrieval):
 
     path: str = "???"
     max_length: int = 512
-    batch_tokens: int = field(default=4096, metadata={"neutral": True})
-    device: str = field(default="auto", metadata={"neutral": True})
+    batch_tokens: int = neutral(4096)
+    device: str = neutral("auto")
 
     def problems(self) -> list[str]:
         """No such folder, settings out of range."""

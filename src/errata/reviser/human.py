@@ -44,13 +44,17 @@ class Human(AsksNobody):
         return []
 
     def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
+        """As `outcomes`."""
+        desk.relies_on("revisions", [self._file])
+        return self.outcomes(pairs)
+
+    def outcomes(self, pairs: Sequence[Pair]) -> list[Revision]:
         """Each pair with its expert's revision; the log says how many revisions found no pair.
 
         Raises:
             DataError: the file cannot be read, or none of its revisions is of one of these pairs.
         """
         edits = read_revisions(self._file)
-        desk.relies_on("revisions", [self._file])
         known = {fingerprint(raw): edit for edit in reversed(edits) for raw in (edit.raw, repaired(edit.raw))}
         asked = {_letters(repaired(edit.raw)): edit for edit in reversed(edits)}
         revisions, met = [], set()

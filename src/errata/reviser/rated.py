@@ -86,13 +86,17 @@ class Rated(AsksNobody):
         return []
 
     def revise(self, pairs: Sequence[Pair], desk: Desk) -> list[Revision]:
+        """As `outcomes`."""
+        desk.relies_on("ratings", [self._folder / "items.jsonl", self._folder / "judgements.jsonl"])
+        return self.outcomes(pairs)
+
+    def outcomes(self, pairs: Sequence[Pair]) -> list[Revision]:
         """Each pair kept as it is, or dropped for its reason; the rating is among the scores.
 
         Raises:
             DataError: the ratings cannot be read, none is of one of these pairs, or none is high enough.
         """
         ratings = self._read()
-        desk.relies_on("ratings", [self._folder / "items.jsonl", self._folder / "judgements.jsonl"])
         revisions = [self._revision(pair, ratings.get(_key(pair), Rating(None, UNRATED))) for pair in pairs]
         reasons = Counter(revision.reason for revision in revisions)
         if reasons[UNRATED] == len(pairs):

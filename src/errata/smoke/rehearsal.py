@@ -9,24 +9,23 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from errata.identity import neutral
 from errata.instructor.openai import OpenAI
 from errata.smoke.replies import write_reply
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-_NEUTRAL = {"neutral": True}
-
 
 @dataclass
 class Rehearsal(OpenAI):
     """An endpoint that costs nothing and knows nothing; what it would have cost at the given prices is counted."""
 
-    base_url: str = field(default="http://127.0.0.1", metadata=_NEUTRAL)
-    api_key_env: str | None = field(default=None, metadata=_NEUTRAL)
+    base_url: str = neutral("http://127.0.0.1")
+    api_key_env: str | None = neutral(None)
 
     def probe(self) -> None:
         """Nothing to see: the server starts with the run."""

@@ -57,12 +57,12 @@ def shrink(command: str, config: dict[str, Any], chosen: Collection[str] = ()) -
     Args:
         command: `improve`, `evaluate` ...
         config: every setting as a plain value; "???" where one is missing.
-        chosen: settings that the command line sets: their numbers stay.
+        chosen: settings that the command line sets: their numbers stay; what is replaced all the same is told.
 
     Raises:
         ConfigError: the small parts cannot be written into `output_dir`.
     """
-    config = copy.deepcopy(config)
+    given, config = config, copy.deepcopy(config)
     place = Path(config["output_dir"]).expanduser() / "smoke"
     config |= {"smoke": False, "name": PREFIX + config["name"]}
     if "ledger" in config:
@@ -97,6 +97,22 @@ def shrink(command: str, config: dict[str, Any], chosen: Collection[str] = ()) -
     if (config.get("tracking") or {}).get("mode") == "online":
         config["tracking"]["mode"] = "offline"
     log.info("smoke size: small stand-ins for models, data and instructors (%s); its numbers mean nothing", place)
+    if replaced := [told for name in sorted(chosen) if (told := _replaced(name, given, config))]:
+        log.info("smoke: in the place of what was given: %s", ", ".join(replaced))
+    return config
+
+
+def _replaced(name: str, given: dict[str, Any], config: dict[str, Any]) -> str:
+    """What stands now for a single value that the command line sets; empty where that stays, or is a group."""
+    before, now = _at(given, name), _at(config, name)
+    if name == "smoke" or before == now or isinstance(before, dict):
+        return ""
+    return f"no {name}" if now is None else f"{name}={now}"
+
+
+def _at(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = config.get(name) if isinstance(config, dict) else None
     return config
 
 

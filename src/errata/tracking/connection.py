@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import wandb
 
+from errata.digests import digest
 from errata.errors import ConfigError
 from errata.tracking.tracker import SWEEP, Tracking
 
 _LONGEST = 64
+_STAGE = 51
 _WAIT_S = 30
 log = logging.getLogger("errata")
 
@@ -25,16 +27,11 @@ def connect(tracking: Tracking, folder: Path, config: Mapping[str, Any], command
         ConfigError: the key or the project is refused, which waiting would not mend.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
-    group = tracking.group or os.environ.get(SWEEP) or folder.name.rpartition("-")[0] or folder.name
-    known: dict[str, Any] = {
-        "project": tracking.project,
-        "entity": tracking.entity,
-        "group": group[:128],
+    known = _known(tracking, folder) | {
         "job_type": command or None,
         "tags": tags(config),
         "name": folder.name,
         "id": run_id(folder),
-        "dir": str(folder),
         "config": dict(config),
     }
     if tracking.mode == "online":
@@ -56,13 +53,35 @@ def connect(tracking: Tracking, folder: Path, config: Mapping[str, Any], command
     return _begun("offline", known)
 
 
+def connect_stage(tracking: Tracking, folder: Path, stage: str, kind: str, offline: bool) -> Any:
+    """The small run of a stage, beside the run of its folder: the stage's kind is its job type; it holds no metrics."""
+    known = _known(tracking, folder) | {
+        "job_type": kind,
+        "name": f"{folder.name}/{stage}"[-128:],
+        "id": f"{run_id(folder)[:_STAGE]}-{digest([folder.name, stage])[: _LONGEST - _STAGE - 1]}",
+        "config": {"run": folder.name, "stage": stage},
+    }
+    settings = _settings() | {"x_disable_stats": True}
+    if offline:
+        return wandb.init(mode="offline", settings=wandb.Settings(**settings), **known)
+    return wandb.init(mode="online", settings=wandb.Settings(**settings), resume="allow", **known)
+
+
+def _known(tracking: Tracking, folder: Path) -> dict[str, Any]:
+    group = tracking.group or os.environ.get(SWEEP) or folder.name.rpartition("-")[0] or folder.name
+    return {"project": tracking.project, "entity": tracking.entity, "group": group[:128], "dir": str(folder)}
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "silent": True, "console": "off", "disable_code": True, "disable_git": True, "init_timeout": _WAIT_S,
+        "x_disable_meta": True,  # the command line and the user; run.json has what is needed
+        "reinit": "create_new",  # or a cell would go on in the run of the one before, had that one lost W&B on its way
+    }  # fmt: skip
+
+
 def _begun(mode: Literal["online", "offline"], known: dict[str, Any], **more: Any) -> Any:
-    settings = wandb.Settings(
-        silent=True, console="off", disable_code=True, disable_git=True, init_timeout=_WAIT_S,
-        x_disable_meta=True,  # the command line and the user; run.json has what is needed
-        reinit="create_new",  # or a cell would go on in the run of the one before, had that one lost W&B on its way
-    )  # fmt: skip
-    run = wandb.init(mode=mode, settings=settings, **known, **more)
+    run = wandb.init(mode=mode, settings=wandb.Settings(**_settings()), **known, **more)
     run.define_metric("iteration")
     run.define_metric("train/update")
     run.define_metric("train/*", step_metric="train/update")

@@ -34,14 +34,12 @@ class Product:
         output: the stage's output that it stands for.
         place: its key in the run's lineage.
         sources: keys of what it was made of, the nearest first; of these those count that there are.
-        used: whether later stages work with it.
     """
 
     kind: str
     output: str
     place: str
     sources: tuple[tuple[str, ...], ...] = field(default=())
-    used: bool = True
 
 
 def product(place: Place, outputs: Iterable[str], datasets: Iterable[str], start: str) -> Product | None:
@@ -59,7 +57,7 @@ def product(place: Place, outputs: Iterable[str], datasets: Iterable[str], start
     if "attempts" in names and number is not None:
         if number and step in ("train", "dev"):
             return Product("errors", "attempts", f"{here('errors')}/{step}", ((f"{number - 1}/model",),))
-        return Product("scores", "attempts", f"{here('scores')}/{step}", ((f"{number}/model",),), used=False)
+        return Product("scores", "attempts", f"{here('scores')}/{step}", ((f"{number}/model",),))
     if number is None:
         return _outside_the_loop(step)
     train, dev = f"{here('errors')}/train", f"{here('errors')}/dev"
@@ -81,12 +79,12 @@ def product(place: Place, outputs: Iterable[str], datasets: Iterable[str], start
 def _outside_the_loop(step: str) -> Product | None:
     """What `errata train`, `revise` and `judge` leave."""
     return {
-        "train": Product("model", "model", "model", used=False),
+        "train": Product("model", "model", "model"),
         "corpus": Product("corpus", "pairs", "corpus"),
         "revise": Product("revisions", "revisions", "revisions", (("corpus",),)),
-        "final": Product("training_set", "pairs", "training_set", (("revisions", "corpus"),), used=False),
+        "final": Product("training_set", "pairs", "training_set", (("revisions", "corpus"),)),
         "instruct": Product("replies", "replies", "replies"),
-        "judge": Product("scores", "judgements", "scores", (("replies",),), used=False),
+        "judge": Product("scores", "judgements", "scores", (("replies",),)),
     }.get(step)
 
 

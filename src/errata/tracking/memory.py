@@ -19,8 +19,8 @@ class Memory:
     def __init__(self, folder: Path, target: str) -> None:
         self.path = folder / FILE
         stored = _read(self.path)
-        fresh: dict[str, Any] = {"target": target, "step": 0, "stages": {}, "artifacts": {}, "updates": {}}
-        self._state = stored if stored.get("target") == target else fresh
+        fresh: dict[str, Any] = {"target": target, "step": 0, "stages": {}, "artifacts": {}, "updates": {}, "made_by": {}}
+        self._state = fresh | stored if stored.get("target") == target else fresh
 
     @property
     def step(self) -> int:
@@ -37,6 +37,11 @@ class Memory:
         value: str | None = self._state["artifacts"].get(place)
         return value
 
+    def made_by(self, place: str) -> str | None:
+        """The stage that left that artifact."""
+        value: str | None = self._state["made_by"].get(place)
+        return value
+
     def updates(self, job: str) -> int:
         """How many updates of a training job were sent."""
         return int(self._state["updates"].get(job, 0))
@@ -47,7 +52,7 @@ class Memory:
         self._save()
 
     def note(self, what: str, key: str, value: str | int) -> None:
-        """Remember a digest in `stages` or `artifacts`, or a number in `updates`."""
+        """Remember a digest in `stages` or `artifacts`, a stage in `made_by`, or a number in `updates`."""
         self._state[what][key] = value
         self._save()
 

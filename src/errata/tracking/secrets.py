@@ -2,57 +2,79 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 HIDDEN = "(hidden)"
-_NAMES = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$|^ERRATA_HEADER_")
+_NAMES = re.compile(r"(?:KEYS?|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_?\d+)?$|^ERRATA_HEADER_")
 _SHORTEST = 6
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LARGEST = 16384  # bytes of a file that holds a key
+_FIELDS = re.compile(r"(?i)^(?:(?:\w+_)?api_?key|(?:access|auth|hf)_token|secret|password|authorization)$")
+_LOGIN = re.compile(r"(?<=://)[^/?#\s\"'<>]+(?=@)")
+_QUERY = re.compile(
+    r"(?i)(?<=[?&])((?:[\w-]*api[_-]?key|key|(?:\w+[_-])?token|secret|sig(?:nature)?|password|X-Amz-\w+)=)[^&\s\"'<>#)]+"
+)
+_SHAPES = re.compile(
+    r"\b(?:(?:hf|wandb_v\d+|gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}|(?:sk|glpat|xox[abp])-(?=[\w-]*\d)[\w-]{16,}"
+    r"|(?i:(?<=bearer )|(?<=basic ))(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*)"
+)
+"""Keys that are known by how they look, whoever holds them."""
 
 
 class Scrubber:
-    """Replaces the values of secret environment variables, headers and logins in URLs.
+    """Replaces keys: those that the environment or a key's file holds, and whatever looks like one.
 
-    Secret are the variables whose names end in KEY, TOKEN, SECRET, PASSWORD or CREDENTIALS, and those that the config names
-    in a field `..._env`. Values of fewer than six characters are left alone: they stand in ordinary text.
+    Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD or CREDENTIALS and of those that the
+    config names in a field `..._env`, and what stands in the files of its fields `..._key_file`; then headers, logins and
+    keys in URLs, and what begins as keys do. Values of fewer than six characters are left alone: ordinary text holds them.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        names = {name for name in os.environ if _NAMES.search(name.upper())} | set(_named(config))
-        found = {value for name in names if len(value := os.environ.get(name, "")) >= _SHORTEST}
-        self._secrets = sorted(found, key=len, reverse=True)
+    def __init__(self, config: Any) -> None:
+        variables = {name for name in os.environ if _NAMES.search(name.upper())} | set(_named(config, "_env"))
+        values = [os.environ.get(name, "") for name in variables]
+        values += [line for name in _named(config, "key_file") for line in _content(name).splitlines()]
+        found = {value.strip() for value in values if len(value.strip()) >= _SHORTEST}
+        self._secrets = sorted(found | {quote(value, safe="") for value in found}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        return _LOGIN.sub(HIDDEN, text)
+        return _SHAPES.sub(HIDDEN, _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(HIDDEN, text)))
 
     def plain(self, value: Any) -> Any:
         """Nested plain values without secrets; of headers only the names stay."""
         if isinstance(value, Mapping):
-            return {
-                str(key): dict.fromkeys(inner, HIDDEN)
-                if key == "headers" and isinstance(inner, Mapping)
-                else self.plain(inner)
-                for key, inner in value.items()
-            }
+            return {self.text(str(key)): self._field(str(key), inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self.plain(inner) for inner in value]
         return self.text(value) if isinstance(value, str) else value
 
+    def _field(self, name: str, value: Any) -> Any:
+        if name == "headers" and isinstance(value, Mapping):
+            return dict.fromkeys(value, HIDDEN)
+        return HIDDEN if value and isinstance(value, str) and _FIELDS.match(name) else self.plain(value)
 
-def _named(config: Any) -> list[str]:
-    """The variables that a config names in fields `..._env`."""
+
+def _named(config: Any, ending: str) -> Iterator[str]:
+    """What a config says in fields whose names end so: names of variables, or of files."""
     if isinstance(config, list | tuple):
-        return [name for inner in config for name in _named(inner)]
-    if not isinstance(config, Mapping):
-        return []
-    found: list[str] = []
-    for key, value in config.items():
-        if str(key).endswith("_env"):
-            found += [str(name) for name in (value.values() if isinstance(value, Mapping) else [value]) if name]
-        else:
-            found += _named(value)
-    return found
+        for inner in config:
+            yield from _named(inner, ending)
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            if str(key).endswith(ending):
+                yield from (str(name) for name in (value.values() if isinstance(value, Mapping) else [value]) if name)
+            else:
+                yield from _named(value, ending)
+
+
+def _content(name: str) -> str:
+    """What the file holds; nothing where it cannot be read, or is too large to hold a key."""
+    try:
+        path = Path(name).expanduser()
+        return path.read_text(errors="replace") if path.stat().st_size <= _LARGEST else ""
+    except (OSError, RuntimeError, ValueError):
+        return ""

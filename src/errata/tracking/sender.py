@@ -1,19 +1,20 @@
 """One W&B run, and what it is told of each stage. Imports W&B: only where tracking is on."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import wandb
+import yaml
 
 from errata.digests import digest
-from errata.run_folder import Stage
+from errata.records import StageRecord
+from errata.run_folder import CONFIG, Stage, read_stage
 from errata.tracking import metrics
-from errata.tracking.connection import connect, run_id
-from errata.tracking.lineage import Place, Product, artifact_name, product
+from errata.tracking.artifacts import Artifacts
+from errata.tracking.connection import connect, connect_stage, run_id
+from errata.tracking.lineage import Place, Product, product
 from errata.tracking.memory import Memory
 from errata.tracking.samples import VIEWS, records, sampled
 from errata.tracking.secrets import Scrubber
@@ -27,11 +28,9 @@ _DATA_DIR = "WANDB_DATA_DIR"
 class Sender:
     """Tells W&B of a run's stages, each once.
 
-    An offline run may log artifacts but not call `use_artifact`, and W&B draws one run's chain of artifacts through the run.
-    So each artifact is logged with the mark that the run goes on to use it (what `use_artifact` does with a new artifact),
-    and names those that it was made of, with their digests, in its metadata under `from`: that is the chain, in every mode
-    and after every kill. W&B's references from artifact to artifact are left out: `wandb sync` uploads artifacts side by
-    side, and silently drops one whose reference is to an artifact that the server does not have yet.
+    Each artifact is an output of a run, and names those that it was made of, with their digests, in its metadata under
+    `from`: that is the chain, in every mode and after every kill. W&B draws edges between runs and artifacts only, so that
+    it draws the chain where each stage is a run (`lineage: stage`).
 
     Raises:
         ConfigError: W&B refuses the key or the project.
@@ -39,14 +38,14 @@ class Sender:
 
     def __init__(self, tracking: Tracking, folder: Path, config: Mapping[str, Any], command: str) -> None:
         self.tracking, self.folder, self.config = tracking, folder, config
-        self.name = folder.name
-        self.scrub = Scrubber(config)
+        self.scrub = Scrubber([config, _every_setting(folder)])
         self._data_dir = os.environ.get(_DATA_DIR)
         if self._data_dir is None:  # or W&B keeps what is to be synced in the user's home
             os.environ[_DATA_DIR] = str(folder / "wandb")
         try:
             self.run = connect(tracking, folder, self.scrub.plain(config), command)
             self.memory = Memory(folder / "wandb", f"{tracking.entity or ''}/{tracking.project}/{run_id(folder)}")
+            self.artifacts = Artifacts(tracking, folder.name, self.memory, self.scrub, self._table)
         except BaseException:
             self.leave()
             raise
@@ -65,7 +64,7 @@ class Sender:
         for line in metrics.dev_losses(place, stage.folder):
             self._log(place, line)
         self._log(place, values)
-        made = product(place, stage.outputs, self.config.get("dataset", {}), self._start())
+        made = self._product(stage.record)
         if made is not None:
             self._artifact(stage, place, made)
         self.memory.note("stages", stage.name, told)
@@ -98,9 +97,11 @@ class Sender:
         self.run.log({**values, **at}, step=self.memory.step)
         self.memory.sent()
 
-    def _start(self) -> str:
+    def _product(self, record: StageRecord) -> Product | None:
         policy: Mapping[str, Any] = self.config.get("policy") or {}
-        return str(policy.get("start", "last"))
+        return product(
+            Place.of(record.name), record.outputs, self.config.get("dataset", {}), str(policy.get("start", "last"))
+        )
 
     def _table(self, name: str, found: Iterable[Any]) -> wandb.Table:
         columns: list[str | int] = list(VIEWS[name].columns)
@@ -108,29 +109,37 @@ class Sender:
         return wandb.Table(columns=columns, data=data, allow_mixed_types=True)
 
     def _artifact(self, stage: Stage, place: Place, made: Product) -> None:
-        """Log what a stage made: its record, a sample of its rows, and of what it was made."""
-        name = artifact_name(self.name, place.dataset, place.step if made.kind in ("errors", "scores") else "", made.kind)
-        label = f"{name}:{stage.outputs.get(made.output, digest(stage.outputs))}"
-        sources = [key for group in made.sources if (key := next(filter(self.memory.artifact, group), None)) is not None]
-        metadata = {
-            "run": self.name,
-            "stage": stage.name,
-            "iteration": place.iteration,
-            "dataset": place.dataset,
-            "digest": label.rpartition(":")[2],
-            "counts": metrics.numbers(stage.record.counts),
-            "seconds": stage.record.seconds,
-            "from": [self.memory.artifact(key) for key in sources],
-        }
-        artifact = wandb.Artifact(name, made.kind, metadata=self.scrub.plain(metadata))
-        with artifact.new_file("stage.json") as file:
-            json.dump(self.scrub.plain(msgspec.to_builtins(stage.record)), file, indent=1)
-        if made.output in VIEWS and made.output in stage.outputs and self.tracking.sample:
-            rows = records(stage.folder, made.output)
-            wrong = (row for row in rows if not row.correct) if made.kind == "errors" else rows
-            artifact.add(self._table(made.output, wrong), "rows")
-        if made.kind == "model" and self.tracking.upload_model:
-            artifact.add_dir(str(stage.folder / "model"))
+        """Log what a stage made, as an output of the run or of a small run of the stage's own."""
+        artifact = self.artifacts.make(stage.folder, stage.record, made)
         aliases = [] if place.iteration is None else [f"iteration_{place.iteration}"]
-        self.run._log_artifact(artifact, aliases=aliases, is_user_created=True, use_after_commit=made.used)
-        self.memory.note("artifacts", made.place, label)
+        if self.tracking.lineage == "run":
+            self.run.log_artifact(artifact, aliases=aliases)
+        else:
+            kind = "evaluate" if made.output == "attempts" else place.step  # not "train", which is another stage
+            with connect_stage(self.tracking, self.folder, stage.name, kind, self.run.offline) as run:
+                for key in self.artifacts.sources(made):
+                    self._use(run, key)
+                run.log_artifact(artifact, aliases=aliases)
+                run.summary.update(metrics.counts(place, stage.record))
+        self.memory.note("made_by", made.place, stage.name)
+        self.memory.note("artifacts", made.place, self.artifacts.label(stage.record, made))
+
+    def _use(self, run: Any, key: str) -> None:
+        """Mark an earlier stage's artifact as an input of a later one's run.
+
+        Offline, W&B's `use_artifact` refuses. This is what it does online with an artifact that it was not given by the
+        server: log it without a producer, and use it. By its content the server finds the one that is there already.
+        """
+        name = self.memory.made_by(key) or ""
+        record = read_stage(self.folder / name) if name else None
+        made = self._product(record) if record is not None and record.finished else None
+        if record is None or made is None or self.artifacts.label(record, made) != self.memory.artifact(key):
+            return  # it is no longer what it was
+        artifact = self.artifacts.make(self.folder / name, record, made)
+        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+
+def _every_setting(folder: Path) -> Any:
+    """The run's config.yaml: where a key is found changes no result, and what W&B shows are settings that do."""
+    file = folder / CONFIG
+    return yaml.safe_load(file.read_bytes()) if file.is_file() else {}

@@ -23,6 +23,8 @@ class Tracking:
         mode: `online` (needs `wandb login` or WANDB_API_KEY), `offline`, or `off`.
         project, entity: as in W&B.
         group: runs that are looked at together (None: the sweep that the run is a cell of, or else the run's name).
+        lineage: who leaves the artifacts in W&B: each `stage` as a small run of its own beside the run, which W&B draws as
+            a graph from errors to scores; or the `run`, for fewer runs.
         sample: rows of a table at most (0: no rows of anything are sent).
         upload_model: send the trained weights too; otherwise the model's artifact says where they are.
     """
@@ -31,14 +33,17 @@ class Tracking:
     project: str = "errata"
     entity: str | None = None
     group: str | None = None
+    lineage: str = "stage"
     sample: int = 50
     upload_model: bool = False
 
     def problems(self) -> list[str]:
-        """An unknown mode, online without a key, or fewer rows than none."""
+        """An unknown mode or lineage, online without a key, or fewer rows than none."""
         if self.mode not in ("online", "offline", "off"):
             return [f"tracking.mode is {self.mode!r}: choose online, offline or off"]
         found = []
+        if self.lineage not in ("run", "stage"):
+            found.append(f"tracking.lineage is {self.lineage!r}: choose stage or run")
         if self.sample < 0:
             found.append(f"tracking.sample is {self.sample}: it must be 0 or more rows")
         if self.mode == "online" and not (os.environ.get("WANDB_API_KEY") or _netrc_knows_wandb()):

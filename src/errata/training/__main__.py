@@ -20,6 +20,9 @@ _OUT_OF_MEMORY = (
     "training.gradient_checkpointing=true; training=lora, or strategy=zero3 on several devices"
 )
 
+_STARTER = "ERRATA_STARTER"
+"""The variable by which the ranks that Lightning starts know who starts them; those of torchrun have another parent."""
+
 
 def main(folder: Path, preview: int | None) -> int:
     """Run the job; a mistake ends in one message, also left in FOLDER/error.txt."""
@@ -49,9 +52,13 @@ def main(folder: Path, preview: int | None) -> int:
 
 
 def die_with_parent() -> None:
-    """A further rank ends with the process that started it, however that ends."""
-    if sys.platform == "linux" and "LOCAL_RANK" in os.environ:
+    """A further rank ends with the process that started it, however and whenever that ends."""
+    if "LOCAL_RANK" not in os.environ:
+        os.environ[_STARTER] = str(os.getpid())
+    elif sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.environ.get(_STARTER, str(os.getppid())) != str(os.getppid()):  # it was killed before the kernel was asked
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
