@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from errata.cli import main
 from errata.config import config_folder
 from errata.errors import ConfigError
 from errata.explain import explain
@@ -312,3 +313,16 @@ def test_a_layout_that_nobody_describes_is_a_problem(tmp_path):
     said = LE(prompts_dir=str(tmp_path), structured=True).problems({"poems": "poem"})
     assert said == ["strategy.structured: layout 'poem' has no JSON schema (code, multiple_choice, word_problem have one); "
                     "set it to false"]  # fmt: skip
+
+
+def test_a_fault_of_ours_is_told_whole_but_for_the_keys(monkeypatch, capsys):
+    def broken(_):
+        raise ValueError("sent with key-of-the-teacher")
+
+    monkeypatch.setenv("TEACHER_KEY", "key-of-the-teacher")
+    monkeypatch.setattr("errata.cli._dispatch", broken)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "ValueError: sent with (hidden)" in said and "in broken" in said

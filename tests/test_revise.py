@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from errata.dataset.arithmetic import Arithmetic
-from errata.gate.answer import Answer
+from errata.gate.length import Length
 from errata.jsonl import decode_lines
 from errata.records import Example, Pair, Revision
 from errata.run import Run
@@ -348,7 +348,7 @@ def test_a_changed_row_is_held_against_the_rows_that_stay(tmp_path):
 
     held = []
     settings = SimpleNamespace(training=SimpleNamespace(max_length=64))
-    setup = SimpleNamespace(reviser=One(), datasets={"toy": None}, settings=settings, model=None)
+    setup = SimpleNamespace(reviser=One(), datasets={"toy": Arithmetic("toy")}, settings=settings, model=None)
     with RunFolder(tmp_path / "run", {}) as folder:
         run = Run(setup, folder, None, SimpleNamespace(stage=lambda stage: None))
         left = Screened(run, {}).revised(None, rows, "toy", 1, [replace(rows[0], id="0/toy/9")])
@@ -356,22 +356,23 @@ def test_a_changed_row_is_held_against_the_rows_that_stay(tmp_path):
     assert [row.response for row in left] == ["It is 0.", "It is 1, to be sure.", "It is 2."]
 
 
-def test_a_revised_question_whose_answer_cannot_be_read_stays_as_it_was(tmp_path):
-    rows = [Example(f"1/toy/{n}", "toy", f"Question {n}?", "3 + 4 = 7\n#### 7", "7", "toy/1", "1/toy", 1) for n in (0, 1)]
+def test_a_revised_row_that_lost_its_answer_stays_as_it_was(tmp_path):
+    rows = [Example(f"1/toy/{n}", "toy", f"Question {n}?", "3 + 4 = 7\n#### 7", "7", "toy/1", "1/toy", 1) for n in range(4)]
 
     class Rewriting:
         scores = False
 
         def revise(self, pairs, desk):
-            outputs = ("Nobody can tell.", "4 + 4 = 8\n#### 8")
+            questions = ("Another question?", "Another question?", pairs[2].instruction, pairs[3].instruction)
+            outputs = ("Nobody can tell.", "4 + 4 = 8\n#### 8", "3 + 5 = 8\n#### 8", "Three and four: 3 + 4 = 7\n#### 7")
             return [
-                Revision(pair.id, pair, replace(pair, instruction="Another question?", output=output), "revised")
-                for pair, output in zip(pairs, outputs, strict=True)
+                Revision(pair.id, pair, replace(pair, instruction=question, output=output), "revised")
+                for pair, question, output in zip(pairs, questions, outputs, strict=True)
             ]
 
     settings = SimpleNamespace(training=SimpleNamespace(max_length=64), errors=SimpleNamespace(splits=["train"]))
     setup = SimpleNamespace(
-        reviser=Rewriting(), datasets={"toy": Arithmetic("toy")}, settings=settings, gates={"answer": Answer()}, wall=[],
+        reviser=Rewriting(), datasets={"toy": Arithmetic("toy")}, settings=settings, gates={"length": Length()}, wall=[],
         model=SimpleNamespace(fingerprint="start", count_tokens=lambda prompt, response: 1), retrieval=None,
     )  # fmt: skip
     with RunFolder(tmp_path / "run", {}) as folder:
@@ -381,7 +382,11 @@ def test_a_revised_question_whose_answer_cannot_be_read_stays_as_it_was(tmp_path
         revisions = decode_lines((place / "revisions.jsonl").read_bytes(), Revision)
     assert left[0] == rows[0]
     assert (left[1].prompt, left[1].answer) == ("Another question?", "8")
-    assert [(one.status, one.reason) for one in revisions] == [("kept", "no_answer"), ("revised", "")]
+    assert left[2] == rows[2]
+    assert left[3].response.startswith("Three and four")
+    assert [one.reason for one in revisions] == ["no_answer", "", "wrong_value", ""]
+    assert [one.status for one in revisions] == ["kept", "revised", "kept", "revised"]
+    assert revisions[2].detail == "the reviser's response answers 8, the row 7"
     assert "Nobody can tell." in revisions[0].rejected
 
 

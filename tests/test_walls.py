@@ -29,6 +29,7 @@ GROUND = {
     "trained",
     "prompts",
     "places",
+    "secrets",
 }
 PROTOCOLS = {
     "dataset", "strategy", "model", "gate", "instructor", "retrieval", "allocation", "tracking", "corpus", "reviser", "judge",

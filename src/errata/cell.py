@@ -21,9 +21,9 @@ from errata.finished import inputs_of, mark, unfinished, unmark
 from errata.jsonl import write_atomically
 from errata.lock import is_held, locked
 from errata.run_folder import without_headers
+from errata.secrets import Scrubber
 from errata.sweep import FAILED, FINISHED, RUNNING, CellRecord, Planned, cell_record, described, lock_of, sweep_record
 from errata.terminal import muted, said_once
-from errata.tracking.secrets import Scrubber
 from errata.tracking.tracker import SWEEP
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,6 +64,11 @@ def main() -> None:
     except KeyboardInterrupt:
         _print_error("stopped. What was done is kept: the same command goes on from here.")
         code = 130
+    except Exception:  # noqa: BLE001 - a fault of ours: all of it is told but the keys
+        from errata.secrets import Scrubber
+
+        sys.stderr.write(Scrubber({}).text(traceback.format_exc()))
+        code = 1
     sys.exit(code)
 
 

@@ -71,6 +71,10 @@ def _verify(given: argparse.Namespace) -> int:
         return 0
     if given.repair:
         say("The sound ones are in a new file in its place; the old one is beside it (*.broken-N).")
+        if found.lost:
+            say(f"Not all of these tables could be read: {', '.join(found.lost)}.")
+        if {"account", "payment"} & set(found.lost):
+            say("So what was paid before is not all counted any more: lower budget.usd and budget.tokens by it.")
         return 0
     say(f"`errata ledger verify {given.ledger} --repair` keeps the sound ones in a new file.")
     return 1

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ class Soundness:
         damaged: keys of those that are not (the text or another field was changed).
         unreadable: how many rows, or parts of the file, cannot be read at all.
         said: SQLite's own findings.
+        lost: tables beside the replies (accounts, payments ...) of which a repair could not keep everything.
     """
 
     replies: int
     damaged: list[str]
     unreadable: int
     said: list[str]
+    lost: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -116,23 +118,30 @@ def verify(path: Path) -> Soundness:
 
 
 def repair(path: Path) -> Soundness:
-    """Put every sound reply into a new file in the old one's place; the old one stays beside it, as `NAME.broken-N`."""
+    """Put every sound reply into a new file in the old one's place; the old one stays beside it, as `NAME.broken-N`.
+
+    What cannot be read of the tables beside the replies is lost, and named.
+    """
     found = verify(path)
     if found.sound:
         return found
     _refuse_while_used(path)
     fresh = path.with_name(path.name + ".repaired")
     fresh.unlink(missing_ok=True)
+    lost = []
     with Ledger(fresh) as new, _bare(path) as db:
         new.db.execute("BEGIN")
         for row, kept in _survivors(db):
             if row is not None and _is_whole(row, kept):
                 new.put_row(row)
         for table in ("failure", "account", "payment", "batch", "owner", "claim"):
-            with contextlib.suppress(sqlite3.Error):
-                for values in db.execute(f"SELECT * FROM {table}").fetchall():
+            try:
+                for values in db.execute(f"SELECT * FROM {table}"):
                     places = ", ".join("?" * len(values))
                     new.db.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", values)
+            except sqlite3.Error as error:
+                if "no such table" not in str(error):  # a file of before there was one
+                    lost.append(table)
         new.db.execute("COMMIT")
         new.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     number = 1
@@ -144,7 +153,7 @@ def repair(path: Path) -> Soundness:
             rest.rename(broken.with_name(broken.name + end))
     path.rename(broken)
     fresh.rename(path)
-    return found
+    return replace(found, lost=tuple(lost))
 
 
 def export(path: Path, to: Path) -> int:

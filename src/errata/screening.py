@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from errata.dataset.base import NO_ANSWER, Dataset
+from errata.dataset.base import NO_ANSWER, WRONG_VALUE, Dataset
 from errata.gate.base import Context
 from errata.gate.consensus import Consensus, as_question
 from errata.gate.leak import Leak
@@ -18,8 +18,6 @@ from errata.reviser.none import Unrevised
 from errata.run import Run, digest_of, present
 from errata.stage.agree import agree
 from errata.stage.verify import rejections, verify
-
-_UNREAD = NO_ANSWER, "the dataset reads no answer in what the reviser wrote"
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,16 @@ class Screening:
             for row, revision in zip(rows, revisions, strict=True)
             if revision.status == REVISED and revision.final is not None
         ]
-        answered = {row.id for row in rows if row.answer}
-        unread = {row.id: row for row in remade if not row.answer and row.id in answered}
-        changed = [row for row in remade if row.id not in unread]
+        before = {row.id: row for row in rows}
+        astray = {row.id: lost for row in remade if (lost := _answer_lost(before[row.id], row, dataset))}
+        changed = [row for row in remade if row.id not in astray]
         anew = {row.id for row in changed}
         beside = [*earlier, *(row for row in rows if row.id not in anew)]  # a new question must not repeat these either
         passed = {row.id: row for row in self.verified(changed, name, iteration, beside, digest_of(changed), "revise/")}
         inputs = {"rows": digest_of(rows), "reviser": result_changing(reviser), "desk": desk.done}
         with self.run.stage(f"{step}/revised", **inputs, passed=digest_of(passed.values())) as stage:
             if not stage.finished:
-                failed = {name: (*_UNREAD, f"{row.prompt}\n\n{row.response}") for name, row in unread.items()}
+                failed = {row.id: (*astray[row.id], f"{row.prompt}\n\n{row.response}") for row in remade if row.id in astray}
                 failed |= {
                     row.id: (row.reason, row.detail, row.text)
                     for gates in ("verify", "agree")
@@ -141,6 +139,18 @@ class Screening:
 def _fallen_back(revision: Revision, reason: str, detail: str, text: str) -> Revision:
     """The revision of a row that a gate then rejected: the row as it was, whole."""
     return replace(revision, final=revision.original, status=KEPT, reason=reason, detail=detail, rejected=text)
+
+
+def _answer_lost(row: Example, new: Example, dataset: Dataset) -> tuple[str, str] | None:
+    """The (reason, evidence) why a revised row answers its question no more; programs have their tests, at the gate."""
+    if dataset.layout == "code" or not row.answer:
+        return None
+    if new.prompt != row.prompt:
+        return None if new.answer else (NO_ANSWER, "the dataset reads no answer in what the reviser wrote")
+    first, last = (dataset.grade(as_question(one, dataset.layout), one.response) for one in (row, new))
+    if last.correct or not first.correct:
+        return None
+    return last.kind or WRONG_VALUE, f"the reviser's response answers {last.answer or 'nothing'}, the row {row.answer}"
 
 
 def as_row(row: Example, pair: Pair, dataset: Dataset) -> Example:

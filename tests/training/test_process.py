@@ -33,6 +33,7 @@ from tests.training.jobs import (
 
 from errata.errors import ConfigError, DataError, TrainingError
 from errata.processes import alive, started_at
+from errata.stage import train as train_stage
 from errata.training.__main__ import main
 from errata.training.checkpoint import Checkpoints
 from errata.training.module import FineTuning
@@ -385,3 +386,13 @@ def test_a_further_rank_ends_where_the_process_that_started_it_is_gone_already()
         ({"LOCAL_RANK": "1", "ERRATA_STARTER": "1"}, -signal.SIGKILL),
     ):
         assert subprocess.run([sys.executable, "-c", code], env=environment | further).returncode == ends, further
+
+
+def test_a_job_that_was_killed_is_told_as_killed(tmp_path, monkeypatch):
+    for script, said in (
+        ("kill -9 $$", "was killed by SIGKILL, as a machine short of memory does"),
+        ("exit 7", "ended with code 7"),
+    ):
+        monkeypatch.setattr("errata.stage.train.commands", lambda *_, script=script: ["sh", "-c", script])
+        with pytest.raises(TrainingError, match=said):
+            train_stage._run(tmp_path, [], print)

@@ -18,13 +18,13 @@ def verdict(arms: Sequence[Arm]) -> list[str]:
         if not gains:
             sentences += _measured(arms, name)
         elif len(gains) == 1:
-            sentences.append(_sentence(name, *gains[0], "" if len(arms) == 1 else f" ({gains[0][0].name})"))
+            sentences.append(_sentence(name, gains[0][1], "" if len(arms) == 1 else f" ({gains[0][0].name})"))
         else:
             best = max(gains, key=lambda pair: pair[1].difference)
             surely = sum(gain.low > 0 for _, gain in gains)
             worse = sum(gain.high < 0 for _, gain in gains)
             sentences.append(
-                _sentence(name, *best, f" with {best[0].name}, which gained most of {len(gains)} arms")
+                _sentence(name, best[1], f" with {best[0].name}, which gained most of {len(gains)} arms")
                 + f" {surely} of the {len(gains)} arms got better and {worse} worse, by intervals that leave 0 out."
             )
     if len(datasets) > _MOST:
@@ -56,7 +56,7 @@ def gains_table(arms: Sequence[Arm]) -> list[TextTable]:
     return [TextTable("gain over the start, on the same questions", (*heads, "gained", "lost", "p"), rows)] if rows else []
 
 
-def _sentence(name: str, arm: Arm, gain: Gain, which: str) -> str:
+def _sentence(name: str, gain: Gain, which: str) -> str:
     direction = "more" if gain.difference >= 0 else "fewer"
     sure = "" if gain.low > 0 or gain.high < 0 else ", which includes no change"
     said = f"{name}: {percent(gain.after)} % of {gain.n:,} questions right after iteration {gain.iteration}{which}, "

@@ -112,15 +112,6 @@ def best_by_dev(results: dict[str, Any]) -> int | None:
     return int(max(results["dev"], key=lambda part: (part["accuracy"], -part["iteration"]))["iteration"])
 
 
-def last_scores(run: Path) -> dict[str, Scores]:
-    """Each dataset's scores after the run's last iteration.
-
-    Raises:
-        RunFolderError: the folder is no run folder.
-    """
-    return {name: by_iteration[max(by_iteration)] for name, by_iteration in read(run).scores.items()}
-
-
 def _macro(datasets: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The mean over the datasets, each counting the same (the source's "Avg"), of each iteration that has them all."""
     by_iteration: dict[int, dict[str, float]] = defaultdict(dict)

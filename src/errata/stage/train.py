@@ -146,7 +146,14 @@ def _run(folder: Path, launch: Sequence[str], heard: Callable[[dict[str, Any]], 
         raise TrainingError(f"training in {folder}: {complaint}")
     if code:
         tail = "\n".join(line for line in words if line.strip())[-2000:]
-        raise TrainingError(f"training in {folder} ended with code {code}; run the command again to continue it.\n{tail}")
+        how = f"ended with code {code}" if code > 0 else f"was killed by {_signal(-code)}"
+        raise TrainingError(f"training in {folder} {how}; run the command again to continue it.\n{tail}".rstrip())
+
+
+def _signal(number: int) -> str:
+    """A signal's name, and of the one that comes without a word its usual sender."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return f"{name}, as a machine short of memory does" if name == "SIGKILL" else name
 
 
 def _complaint(folder: Path) -> str | None:

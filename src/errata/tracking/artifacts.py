@@ -10,11 +10,11 @@ import wandb
 
 from errata.digests import digest
 from errata.records import StageRecord
+from errata.secrets import Scrubber
 from errata.tracking import metrics
 from errata.tracking.lineage import Place, Product, artifact_name
 from errata.tracking.memory import Memory
 from errata.tracking.samples import VIEWS, records
-from errata.tracking.secrets import Scrubber
 from errata.tracking.tracker import Tracking
 
 Table = Callable[[str, Iterable[Any]], wandb.Table]

@@ -11,13 +11,13 @@ import yaml
 from errata.digests import digest
 from errata.records import StageRecord
 from errata.run_folder import CONFIG, Stage, read_stage
+from errata.secrets import Scrubber
 from errata.tracking import metrics
 from errata.tracking.artifacts import Artifacts
 from errata.tracking.connection import connect, connect_stage, run_id
 from errata.tracking.lineage import Place, Product, product
 from errata.tracking.memory import Memory
 from errata.tracking.samples import VIEWS, records, sampled
-from errata.tracking.secrets import Scrubber
 from errata.tracking.tracker import Tracking
 
 SHOWN = {"attempts": "attempts", "rejections": "rejections", "train": "training_examples", "revisions": "revisions"}

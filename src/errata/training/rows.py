@@ -152,7 +152,7 @@ def read_rows(path: Path, job: Job, tokenizer: Any, cache: Path) -> Rows:
     )
     bad = np.flatnonzero(_column(table, "status") == BAD)
     if len(bad):
-        raise DataError(_complaint(path, table, bad, job))
+        raise DataError(_complaint(path, table, bad))
     rows = Rows(table)
     if not len(rows):
         raise DataError(
@@ -162,7 +162,7 @@ def read_rows(path: Path, job: Job, tokenizer: Any, cache: Path) -> Rows:
     return rows
 
 
-def _complaint(path: Path, table: Any, bad: np.ndarray, job: Job) -> str:
+def _complaint(path: Path, table: Any, bad: np.ndarray) -> str:
     lines = []
     for place in bad[:3]:
         found = table[int(place)]

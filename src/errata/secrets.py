@@ -1,4 +1,4 @@
-"""No key leaves: what is sent is searched for secrets first."""
+"""No key leaves: what is sent, or written down of a failure, is searched for secrets first."""
 
 import os
 import re

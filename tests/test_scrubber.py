@@ -2,14 +2,14 @@
 
 import pytest
 import yaml
-from tests.tracking.wandb_file import read_whole
 
 from errata.cell import one_line
 from errata.endpoint import Endpoint
 from errata.records import Example
 from errata.run_folder import Stage
-from errata.tracking.secrets import Scrubber
+from errata.secrets import Scrubber
 from errata.tracking.tracker import Tracker, Tracking
+from tests.tracking.wandb_file import read_whole
 
 
 def test_a_login_in_a_url_and_headers_are_hidden(monkeypatch):
