@@ -2,8 +2,8 @@
 
 STAGE is the folder of a stage. The process dies in the middle of writing its N-th piece there: records in a journal, the
 final tables, a reply in the ledger (an odd N: before it is committed, an even one: right behind that), or, in training, right
-behind the first checkpoint, where the training process waits for it. What was asked of the instructor and what was kept goes to asked.log, one line each. STAGE `none` lets
-the run end.
+behind the first checkpoint, where the training process waits for it. What was asked of the instructor and what was kept
+goes to asked.log, one line each. STAGE `none` lets the run end.
 """
 
 import os

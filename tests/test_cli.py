@@ -315,9 +315,10 @@ def test_a_layout_that_nobody_describes_is_a_problem(tmp_path):
                     "set it to false"]  # fmt: skip
 
 
-def test_a_fault_of_ours_is_told_whole_but_for_the_keys(monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [ValueError, ConnectionError])
+def test_a_fault_of_ours_is_told_whole_but_for_the_keys(kind, monkeypatch, capsys):
     def broken(_):
-        raise ValueError("sent with key-of-the-teacher")
+        raise kind("sent with key-of-the-teacher")
 
     monkeypatch.setenv("TEACHER_KEY", "key-of-the-teacher")
     monkeypatch.setattr("errata.cli._dispatch", broken)
@@ -325,4 +326,4 @@ def test_a_fault_of_ours_is_told_whole_but_for_the_keys(monkeypatch, capsys):
         main()
     said = capsys.readouterr().err
     assert ended.value.code == 1
-    assert "ValueError: sent with (hidden)" in said and "in broken" in said
+    assert f"{kind.__name__}: sent with (hidden)" in said and "in broken" in said

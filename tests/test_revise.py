@@ -15,8 +15,8 @@ import pytest
 
 from errata.dataset.arithmetic import Arithmetic
 from errata.gate.length import Length
-from errata.jsonl import decode_lines
-from errata.records import Example, Pair, Revision
+from errata.jsonl import decode_lines, encode_lines
+from errata.records import Example, Pair, Rejection, Revision
 from errata.run import Run
 from errata.run_folder import RunFolder
 from errata.screening import Screening
@@ -388,6 +388,34 @@ def test_a_revised_row_that_lost_its_answer_stays_as_it_was(tmp_path):
     assert [one.status for one in revisions] == ["kept", "revised", "kept", "revised"]
     assert revisions[2].detail == "the reviser's response answers 8, the row 7"
     assert "Nobody can tell." in revisions[0].rejected
+
+
+def test_verdicts_of_a_former_start_change_no_revision(tmp_path):
+    rows = [Example(f"1/toy/{n}", "toy", f"Question {n}?", "#### 7", "7", "toy/1", "1/toy", 1) for n in range(2)]
+
+    class Choosing:
+        scores = False
+
+        def revise(self, pairs, desk):
+            better = replace(pairs[1], output="3 + 4 = 7\n#### 7")
+            return [
+                Revision(pairs[0].id, pairs[0], None, "dropped", "poor"),
+                Revision(pairs[1].id, pairs[1], better, "revised"),
+            ]
+
+    settings = SimpleNamespace(training=SimpleNamespace(max_length=64), errors=SimpleNamespace(splits=["train"]))
+    setup = SimpleNamespace(
+        reviser=Choosing(), datasets={"toy": Arithmetic("toy")}, settings=settings, gates={"length": Length()}, wall=[],
+        model=SimpleNamespace(fingerprint="start", count_tokens=lambda prompt, response: 1), retrieval=None,
+    )  # fmt: skip
+    with RunFolder(tmp_path / "run", {}) as folder:
+        stale = folder.path / "iteration_1/toy/revise/agree"
+        stale.mkdir(parents=True)
+        said = [Rejection(row.id, "toy", "no_consensus", "", row.prompt, row.request_id, 1) for row in rows]
+        (stale / "rejections.jsonl").write_bytes(encode_lines(said))
+        run = Run(setup, folder, None, SimpleNamespace(stage=lambda stage: None))
+        left = Screening(run, {"toy": {}}).revised(None, rows, "toy", 1, [])
+    assert [(row.id, row.response) for row in left] == [("1/toy/1", "3 + 4 = 7\n#### 7")]
 
 
 @pytest.mark.slow

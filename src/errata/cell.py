@@ -104,7 +104,7 @@ def _named(sweep: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException, config: Any = None) -> str:
-    """An error as one line, without the secrets that the environment holds; the config names some of their variables."""
+    """An error as one line, without the secrets that the environment holds, or a file that the config names."""
     said = " ".join(str(error).split())
     text = said if isinstance(error, ErrataError) else f"{type(error).__name__}: {said}".removesuffix(": ")
     text = Scrubber(config or {}).text(text)

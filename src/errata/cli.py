@@ -55,21 +55,28 @@ def main() -> None:
     except ErrataError as error:
         _print_error(str(error))
         code = 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _print_error(f"{error.strerror}{where}. Make room: what was done is kept, the same command goes on from here.")
-        code = 2
     except KeyboardInterrupt:
         _print_error("stopped. What was done is kept: the same command goes on from here.")
         code = 130
-    except Exception:  # noqa: BLE001 - a fault of ours: all of it is told but the keys
-        from errata.secrets import Scrubber
-
-        sys.stderr.write(Scrubber({}).text(traceback.format_exc()))
-        code = 1
+    except Exception as error:  # noqa: BLE001 - all are told
+        code = _tell(error)
     sys.exit(code)
+
+
+def _tell(error: Exception) -> int:
+    """Print what nobody foresaw: a full disk in one line, a fault of ours without the keys that can be known.
+
+    Returns:
+        The exit code.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        _print_error(f"{error.strerror}{where}. Make room: what was done is kept, the same command goes on from here.")
+        return 2
+    from errata.secrets import Scrubber
+
+    sys.stderr.write(Scrubber({}).text("".join(traceback.format_exception(error))))
+    return 1
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

@@ -49,11 +49,8 @@ def evaluate(setup: Setup) -> Plan | None:
     with under_way(setup) as run:
         for name, dataset in setup.datasets.items():
             for iteration, student in students[name].items():
-                place, shared = (
-                    f"iteration_{iteration}/{name}/{settings.split}",
-                    setup.evaluations if student.trains else None,
-                )
-                run.attempts(place, student, dataset, questions[name], shared)
+                shared = setup.evaluations if student.trains else None
+                run.attempts(f"iteration_{iteration}/{name}/{settings.split}", student, dataset, questions[name], shared)
     report(setup.folder)
     return None
 

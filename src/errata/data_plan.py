@@ -14,7 +14,7 @@ from errata.plan import NOTHING_SENT, Plan
 from errata.records import Pair, Revision, goes_on
 from errata.report.tables import TextTable
 from errata.report.write import for_terminal
-from errata.revise import objector
+from errata.revise import held_to, objector
 from errata.reviser.human import Human
 from errata.reviser.rated import Rated
 from errata.run_folder import Stage
@@ -33,9 +33,10 @@ def show_revision_plan(setup: Setup) -> Plan:
         out.print(for_terminal(TextTable(*make_up(setup.corpora, None))))
         out.print("Some of it is fetched from the hub: read, and counted, when the run begins. Nothing was sent.")
         return Plan(setup, known=False)
+    objection = objector(setup)
     with tempfile.TemporaryDirectory() as place:
         stage = Stage(Path(place) / "corpus", "corpus", {})
-        gather(stage, setup.corpora, setup.settings.mixture, setup.settings.seed, objector(setup))
+        gather(stage, setup.corpora, setup.settings.mixture, setup.settings.seed, objection)
         out.print(for_terminal(TextTable(*make_up(setup.corpora, stage.record.counts))))
         if setup.instructor is not None:
             requests = setup.reviser.expected(stage.read("pairs", Pair))
@@ -43,7 +44,8 @@ def show_revision_plan(setup: Setup) -> Plan:
             plan.asked.append(asking("instruct", setup, requests, True, alike))
             _show_price(plan)
         elif isinstance(setup.reviser, Human | Rated):  # all is known by now: no model has a part in it
-            out.print(_told(setup.reviser.outcomes(stage.read("pairs", Pair))), highlight=False)
+            revisions = setup.reviser.outcomes(stage.read("pairs", Pair))
+            out.print(_told([held_to(objection, one) for one in revisions]), highlight=False)
     out.print(NOTHING_SENT, highlight=False)
     return plan
 

@@ -73,8 +73,10 @@ def _verify(given: argparse.Namespace) -> int:
         say("The sound ones are in a new file in its place; the old one is beside it (*.broken-N).")
         if found.lost:
             say(f"Not all of these tables could be read: {', '.join(found.lost)}.")
-        if {"account", "payment"} & set(found.lost):
-            say("So what was paid before is not all counted any more: lower budget.usd and budget.tokens by it.")
+        if "account" in found.lost:
+            say("So budgets do not count all that was paid before: lower budget.usd and budget.tokens by it.")
+        elif "payment" in found.lost:
+            say("Budgets still count all that was paid before; which run and stage has paid it is not all known any more.")
         return 0
     say(f"`errata ledger verify {given.ledger} --repair` keeps the sound ones in a new file.")
     return 1

@@ -69,8 +69,9 @@ class Screening:
                 failed = {row.id: (*astray[row.id], f"{row.prompt}\n\n{row.response}") for row in remade if row.id in astray}
                 failed |= {
                     row.id: (row.reason, row.detail, row.text)
-                    for gates in ("verify", "agree")
+                    for gates in ("agree", "verify")  # what fell in verify did not come to agree in this start
                     for row in rejections(self.run.folder.path / step / gates)
+                    if row.id in anew and row.id not in passed
                 }
                 revisions = [_fallen_back(one, *failed[one.id]) if one.id in failed else one for one in revisions]
                 left = [passed.get(row.id, row) for row, one in zip(rows, revisions, strict=True) if one.status != DROPPED]
@@ -82,7 +83,7 @@ class Screening:
     ) -> list[Example]:
         """The rows that pass the gates; of original rows, which repeat the train split by design, only leak and length."""
         setup, place = self.run.setup, f"iteration_{iteration}/{name}/{step}"
-        original = all(not row.request_id for row in rows) and rows != []
+        original = bool(rows) and not any(row.request_id for row in rows)
         consensus = next((gate for gate in setup.gates.values() if isinstance(gate, Consensus)), None)
         gates = {
             key: gate

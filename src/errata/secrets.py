@@ -17,8 +17,9 @@ _QUERY = re.compile(
     r"(?i)(?<=[?&])((?:[\w-]*api[_-]?key|key|(?:\w+[_-])?token|secret|sig(?:nature)?|password|X-Amz-\w+)=)[^&\s\"'<>#)]+"
 )
 _SHAPES = re.compile(
-    r"\b(?:(?:hf|wandb_v\d+|gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}|(?:sk|glpat|xox[abp])-(?=[\w-]*\d)[\w-]{16,}"
-    r"|(?i:(?<=bearer )|(?<=basic ))(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*)"
+    r"\b(?:(?:hf|gh[pousr])_[A-Za-z0-9]{16,}|(?:wandb_v\d+|github_pat)_\w{16,}"
+    r"|(?:sk|glpat|xox[abp])-(?=[\w-]{0,64}\d)[\w-]{16,}"
+    r"|(?i:(?<=bearer )|(?<=basic ))(?=[\w.~+/-]*\d)(?=[\w.~+/-]*[A-Za-z])[\w.~+/-]{16,}=*)"
 )
 """Keys that are known by how they look, whoever holds them."""
 

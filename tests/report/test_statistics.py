@@ -1,4 +1,5 @@
 import pytest
+from scipy.stats import binomtest
 
 from errata.report.statistics import accuracy, compare, compare_arms, compare_means, paired_p, pool
 
@@ -95,8 +96,22 @@ def test_questions_that_all_changed_alike_have_newcombes_interval():
     assert (same.low, same.high) == pytest.approx((-wilson, wilson))
     one = compare(verdicts("0"), verdicts("1"))
     assert one.low < 0 < one.high and one.p == 1.0
-    half = compare(verdicts("1" * 12 + "0" * 48), verdicts("1" * 12 + "0" * 48))
-    assert -0.05 < half.low < 0 < half.high < 0.05
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(12, 48), (30, 30), (1, 1), (2, 1), (1, 59), (59, 1), (100, 100), (60, 0)])
+def test_two_runs_with_the_same_answers_differ_by_newcombes_interval_around_nothing(right, wrong):
+    """Beside scipy's Wilson intervals and the formula for a table of a, b, c, d pairs, written out."""
+    scores = verdicts("1" * right + "0" * wrong)
+    found = compare(scores, scores)
+    a, b, c, d, n = right, 0, 0, wrong, right + wrong
+    wilson = binomtest(right, n).proportion_ci(method="wilson")
+    down, up = right / n - wilson.low, wilson.high - right / n
+    over = a * d - b * c
+    margins = ((a + b) * (c + d) * (a + c) * (b + d)) ** 0.5
+    phi = (max(over - n / 2, 0) if over > 0 else over) / margins if margins else 0
+    reach = (down**2 - 2 * phi * down * up + up**2) ** 0.5
+    assert (found.low, found.high) == pytest.approx((-reach, reach))
+    assert reach > 0 and found.p == 1.0
 
 
 def test_no_p_is_below_what_so_few_questions_can_say():

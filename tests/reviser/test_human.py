@@ -114,6 +114,9 @@ def test_the_whole_set_with_the_experts_pairs_in_it(tmp_path, monkeypatch, capsy
     experts(1, 3)
     assert errata(*command, "dry_run=true") == 0, capsys.readouterr().err
     assert "of 5 pairs: 3 kept (no_revision), 2 revised" in capsys.readouterr().out
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": "Please count to 3.", "category": "x"}) + "\n")
+    assert errata(*command, "testset=[vicuna80]", "testset.vicuna80.path=test.jsonl", "dry_run=true") == 0
+    assert "of 5 pairs: 1 kept (leak), 3 kept (no_revision), 1 revised" in capsys.readouterr().out
     assert errata(*command) == 0, capsys.readouterr().err
     (run,) = tmp_path.glob("outputs/revise-*")
 

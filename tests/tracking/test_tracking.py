@@ -17,6 +17,7 @@ from tests.tracking.wandb_server import WandbServer
 
 from errata.records import Attempt, Case, Example, Question, Rejection, Reply
 from errata.run_folder import Stage
+from errata.tracking.connection import connect_stage
 from errata.tracking.lineage import Place, artifact_name, product
 from errata.tracking.tracker import Tracker, Tracking
 
@@ -372,6 +373,13 @@ def test_wandb_sync_makes_one_run_of_the_parts(told):
     assert sum(bool(metadata.get("from")) for metadata in server.artifacts.values()) == 6
 
 
+BEGIN = """
+import os, sys
+from pathlib import Path
+from tests.tracking.test_tracking import CONFIG, first_half, second_half
+from errata.tracking import connection
+from errata.tracking.tracker import Tracker, Tracking
+"""
 CHAIN = ["errors", "cases", "cases", "replies", "training_set", "model", "scores"]
 
 
@@ -423,6 +431,79 @@ def test_each_stage_is_a_run_that_uses_what_the_one_before_it_left(staged):
     assert found == CHAIN
 
 
+def test_a_stage_that_cannot_be_a_run_leaves_its_artifact_to_the_run(tmp_path, monkeypatch, caplog):
+    run, asked = tmp_path / "lai-12345678", []
+
+    def busy(*given):
+        asked.append(given[2])
+        raise wandb.errors.CommError("no answer\nPost: connection refused")
+
+    monkeypatch.setattr("errata.tracking.sender.connect_stage", busy)
+    with Tracker(Tracking(sample=0), run, CONFIG, "improve") as tracker:
+        for stage in first_half(run):
+            tracker.stage(stage)
+    assert asked == ["iteration_0/sums/test"]
+    (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said == (
+        "iteration_0/sums/test is no run of its own in W&B, nor are the stages after it (CommError: no answer): "
+        "their artifacts are the run's"
+    )
+    (file,) = run.glob("wandb/offline-run-*/*.wandb")
+    records = read_whole(file)
+    assert [stage for _, stage in logged(records)] == [stage.name for stage in first_half(run)]
+    assert [row["iteration"] for row in history(records)] == [0, 1, 1, 1, 1]
+
+
+def test_a_stage_that_fails_on_its_way_is_ended_and_its_artifact_is_the_runs(tmp_path, monkeypatch, caplog, capfd):
+    run = tmp_path / "lai-12345678"
+    run.mkdir()
+    with Tracker(Tracking(sample=0), run, CONFIG, "improve") as tracker:
+        monkeypatch.setattr(tracker._sender, "_use", lambda *given: 1 / 0)
+        for stage in first_half(run):
+            tracker.stage(stage)
+    files = {file.stem: logged(read_whole(file)) for file in run.glob("wandb/offline-run-*/*.wandb")}  # both have an end
+    assert len(files) == 4  # the run, its two evaluations, which use nothing, and the allocation
+    assert [stage.rpartition("/")[2] for _, stage in files["run-lai-12345678"]] == ["allocate", "retrieve", "instruct"]
+    assert caplog.text.count("is no run of its own") == 1 and "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("offline", "patient", "limit"), [(False, False, 30), (False, True, 0), (True, False, 0)])
+def test_the_end_of_a_stage_does_not_wait_for_ever(tmp_path, monkeypatch, offline, patient, limit):
+    given = {}
+    monkeypatch.setattr(wandb, "init", lambda **settings: given.update(settings))
+    connect_stage(Tracking(), tmp_path / "lai-12345678", "iteration_1/mix", "mix", offline, patient)
+    assert given["settings"].finish_timeout == limit
+    assert given["settings"].finish_timeout_raises is not offline
+
+
+OFFLINE = """
+with Tracker(Tracking(sample=0), Path(sys.argv[1]), CONFIG, "improve") as tracker:
+    for stage in first_half(Path(sys.argv[1])):
+        tracker.stage(stage)
+"""
+OWN = {
+    "WANDB_MODE": "disabled", "WANDB_RUN_ID": "own", "WANDB_NAME": "own", "WANDB_RUN_GROUP": "own", "WANDB_JOB_TYPE": "own",
+    "WANDB_TAGS": "own", "WANDB_RESUME": "must", "WANDB_PROJECT": "own", "WANDB_DIR": "/nowhere",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "runs"), [({}, 6), ({"WANDB_SWEEP_ID": "agent"}, 1)])
+def test_the_users_own_variables_of_wandb_do_not_come_between(tmp_path, more, runs):
+    """Under an agent of W&B's sweeps the run has the agent's id, and its stages are no runs."""
+    run = tmp_path / "lai-12ab34cd"
+    run.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")} | OWN | more
+    command = [sys.executable, "-c", BEGIN + OFFLINE, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300)
+    assert done.returncode == 0 and "tracking" not in done.stderr and "no run of its own" not in done.stderr, done.stderr
+    files = [read_whole(file) for file in run.glob("wandb/offline-run-*/*.wandb")]
+    told = [one for records in files for one in kind(records, "run")]
+    assert len(told) == runs
+    assert {one.run_id.startswith("lai-12ab34cd") for one in told} == {not more}
+    assert {(one.run_group, one.project) for one in told} == {("lai", "own" if more else "errata")}
+    assert sum(len(logged(records)) for records in files) >= 5
+
+
 def edges(server):
     """From kind to kind of artifact: what a run used, and what it left."""
     made = {name: run for name, run in server.made if name.startswith("lai-")}
@@ -438,10 +519,6 @@ def test_what_is_synced_is_a_graph_from_errors_to_scores(staged):
 
 
 ONLINE = """
-import sys
-from pathlib import Path
-from tests.tracking.test_tracking import CONFIG, first_half, second_half
-from errata.tracking.tracker import Tracker, Tracking
 with Tracker(Tracking("online", sample=5), Path(sys.argv[1]), CONFIG, "improve") as tracker:
     for stage in [*first_half(Path(sys.argv[1])), *second_half(Path(sys.argv[1]))]:
         tracker.stage(stage)
@@ -455,7 +532,7 @@ def test_online_it_is_the_same_graph(tmp_path):
     server = WandbServer()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-    command = [sys.executable, "-c", ONLINE, str(run)]
+    command = [sys.executable, "-c", BEGIN + ONLINE, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
     server.stop()
     assert done.returncode == 0, done.stderr
@@ -463,6 +540,35 @@ def test_online_it_is_the_same_graph(tmp_path):
     assert edges(server) == set(pairwise(CHAIN))
     assert len(server.runs) == 9
     assert not list(run.glob("wandb/offline-run-*"))
+
+
+LOST = """
+from tests.tracking.wandb_server import WandbServer
+server = WandbServer()
+os.environ["WANDB_BASE_URL"] = server.url
+run = Path(sys.argv[1])
+tracker = Tracker(Tracking("online", sample=5), run, CONFIG, "improve")
+stages = [*first_half(run), *second_half(run)]
+tracker.stage(stages[0])
+server.stop()
+connection._WAIT_S = 3
+for stage in stages[1:]:
+    tracker.stage(stage)
+print("told of all" if tracker._sender else "stopped", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_costs_the_run_one_wait(tmp_path):
+    run = tmp_path / "lai-12ab34cd"
+    run.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment["WANDB_API_KEY"] = KEY
+    command = [sys.executable, "-c", BEGIN + LOST, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is no run of its own in W&B") == 1 and done.stdout == "told of all\n", done.stderr
 
 
 def test_problems_are_named():

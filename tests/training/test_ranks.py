@@ -12,6 +12,7 @@ from tests.training.jobs import (
     assert_same,
     column,
     kill_behind,
+    metrics,
     run,
     run_here,
     start,
@@ -60,7 +61,9 @@ def test_killed_ranks_go_on_to_the_same_bits(tiny_model, tmp_path, strategy, met
     )
     run(whole)
     kill_behind(killed, 4)
+    before = metrics(killed)[:3]
     run(killed)
+    assert metrics(killed)[:3] == before  # their speeds too: it went on, and did not begin anew
     assert_same(weights(killed), weights(whole))
     for name in ("loss", "gradient_norm", "learning_rate"):
         assert column(killed, name) == column(whole, name)

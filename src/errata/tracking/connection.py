@@ -46,15 +46,21 @@ def connect(tracking: Tracking, folder: Path, config: Mapping[str, Any], command
             wandb.teardown()  # the attempt holds the run's id
             log.warning(
                 "wandb.ai cannot be reached (%s): this run is tracked offline. Send it later: %s",
-                _first_line(error), sync_command(folder),
+                first_line(error), sync_command(folder),
             )  # fmt: skip
         except (wandb.Error, ValueError) as error:
             raise _refused(tracking, error) from error
     return _begun("offline", known)
 
 
-def connect_stage(tracking: Tracking, folder: Path, stage: str, kind: str, offline: bool) -> Any:
-    """The small run of a stage, beside the run of its folder: the stage's kind is its job type; it holds no metrics."""
+def connect_stage(tracking: Tracking, folder: Path, stage: str, kind: str, offline: bool, patient: bool = False) -> Any:
+    """The small run of a stage, beside the run of its folder: the stage's kind is its job type; it holds no metrics.
+
+    Its end waits for the server, as the work does meanwhile: no longer than its beginning may, unless it is to be patient.
+
+    Raises:
+        TimeoutError: at its end: the server has not taken all of it.
+    """
     known = _known(tracking, folder) | {
         "job_type": kind,
         "name": f"{folder.name}/{stage}"[-128:],
@@ -64,6 +70,7 @@ def connect_stage(tracking: Tracking, folder: Path, stage: str, kind: str, offli
     settings = _settings() | {"x_disable_stats": True}
     if offline:
         return wandb.init(mode="offline", settings=wandb.Settings(**settings), **known)
+    settings |= {"finish_timeout": 0 if patient else _WAIT_S, "finish_timeout_raises": True}
     return wandb.init(mode="online", settings=wandb.Settings(**settings), resume="allow", **known)
 
 
@@ -124,11 +131,12 @@ def _say_unsynced(folder: Path) -> None:
 def _refused(tracking: Tracking, error: Exception) -> ConfigError:
     where = "/".join(part for part in (tracking.entity, tracking.project) if part)
     return ConfigError([
-        f"tracking=wandb: wandb.ai does not take runs for {where} with this key ({_first_line(error)}). Run `wandb login` "
+        f"tracking=wandb: wandb.ai does not take runs for {where} with this key ({first_line(error)}). Run `wandb login` "
         "or set tracking.entity and tracking.project; tracking=offline needs neither"
     ])  # fmt: skip
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a message says first; the rest of W&B's are a server's JSON."""
     words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return words.partition(": {")[0]  # a server's JSON says no more
+    return words.partition(": {")[0]

@@ -1,5 +1,6 @@
 """One W&B run, and what it is told of each stage. Imports W&B: only where tracking is on."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from errata.run_folder import CONFIG, Stage, read_stage
 from errata.secrets import Scrubber
 from errata.tracking import metrics
 from errata.tracking.artifacts import Artifacts
-from errata.tracking.connection import connect, connect_stage, run_id
+from errata.tracking.connection import connect, connect_stage, first_line, run_id
 from errata.tracking.lineage import Place, Product, product
 from errata.tracking.memory import Memory
 from errata.tracking.samples import VIEWS, records, sampled
@@ -23,6 +24,7 @@ from errata.tracking.tracker import Tracking
 SHOWN = {"attempts": "attempts", "rejections": "rejections", "train": "training_examples", "revisions": "revisions"}
 """The outputs whose rows stand in the run itself, by their tables' titles; the others' are in the artifacts."""
 _DATA_DIR = "WANDB_DATA_DIR"
+log = logging.getLogger("errata")
 
 
 class Sender:
@@ -46,6 +48,8 @@ class Sender:
             self.run = connect(tracking, folder, self.scrub.plain(config), command)
             self.memory = Memory(folder / "wandb", f"{tracking.entity or ''}/{tracking.project}/{run_id(folder)}")
             self.artifacts = Artifacts(tracking, folder.name, self.memory, self.scrub, self._table)
+            # an agent of W&B's sweeps gives every run of this process one id, its own
+            self.runs_of_stages = tracking.lineage == "stage" and self.run.id == run_id(folder)
         except BaseException:
             self.leave()
             raise
@@ -109,20 +113,33 @@ class Sender:
         return wandb.Table(columns=columns, data=data, allow_mixed_types=True)
 
     def _artifact(self, stage: Stage, place: Place, made: Product) -> None:
-        """Log what a stage made, as an output of the run or of a small run of the stage's own."""
-        artifact = self.artifacts.make(stage.folder, stage.record, made)
+        """Log what a stage made, as an output of a small run of the stage's own or, where that cannot be, of the run."""
         aliases = [] if place.iteration is None else [f"iteration_{place.iteration}"]
-        if self.tracking.lineage == "run":
-            self.run.log_artifact(artifact, aliases=aliases)
-        else:
-            kind = "evaluate" if made.output == "attempts" else place.step  # not "train", which is another stage
-            with connect_stage(self.tracking, self.folder, stage.name, kind, self.run.offline) as run:
-                for key in self.artifacts.sources(made):
-                    self._use(run, key)
-                run.log_artifact(artifact, aliases=aliases)
-                run.summary.update(metrics.counts(place, stage.record))
+        if not (self.runs_of_stages and self._run_of(stage, place, made, aliases)):
+            self.run.log_artifact(self.artifacts.make(stage.folder, stage.record, made), aliases=aliases)
         self.memory.note("made_by", made.place, stage.name)
         self.memory.note("artifacts", made.place, self.artifacts.label(stage.record, made))
+
+    def _run_of(self, stage: Stage, place: Place, made: Product, aliases: list[str]) -> bool:
+        """Tell W&B of the stage as a run; a failure is said once, and the stages after it have none."""
+        kind = "evaluate" if made.output == "attempts" else place.step  # not "train", which is another stage
+        patient = made.kind == "model" and self.tracking.upload_model  # weights take their time
+        try:
+            run = connect_stage(self.tracking, self.folder, stage.name, kind, self.run.offline, patient)
+            try:  # not `with`: W&B would print the traceback
+                for key in self.artifacts.sources(made):
+                    self._use(run, key)
+                run.log_artifact(self.artifacts.make(stage.folder, stage.record, made), aliases=aliases)
+                run.summary.update(metrics.counts(place, stage.record))
+            finally:
+                run.finish()
+        except Exception as error:  # noqa: BLE001 - the run itself may do without, and has more to tell
+            log.warning(
+                "%s is no run of its own in W&B, nor are the stages after it (%s: %s): their artifacts are the run's",
+                stage.name, type(error).__name__, first_line(error),
+            )  # fmt: skip
+            self.runs_of_stages = False
+        return self.runs_of_stages
 
     def _use(self, run: Any, key: str) -> None:
         """Mark an earlier stage's artifact as an input of a later one's run.
