@@ -62,7 +62,7 @@ def test_keys_that_nobody_named_are_known_by_their_look(text, left):
         "hf-internal-testing/tiny-random-LlamaForCausalLM", "hf_hub_download(repo)", "sk-learn and scikit-learn-1.2",
         "the bearer of good news in 2024", "basic arithmetic problems", "Is 3 @ 4 = 12? See https://host/a@b?key", "a?b:c&token",
         "the key=value form, tokens=12, risk-averse-investors-2024-and-others", "org/Mistral-7B-Instruct-v0.2",
-        "hf_hub_download_with_retries(repo)", "basic 123+456+789+1000+2000 = ?", "sk-" * 20_000,
+        "hf_hub_download_with_retries(repo)", "basic 123+456+789+1000+2000 = ?", pytest.param("sk-" * 20_000, id="many"),
     ],
 )  # fmt: skip
 def test_ordinary_text_stays(text):
