@@ -69,7 +69,7 @@ def test_the_verdict_is_made_from_the_numbers(page, tmp_path):
     assert "toy: 58.3 % of 120 questions right after iteration 1 with a-0a, which gained most of 2 arms" in text
     assert "25.0 % at the start: 33.3 points more" in text and "1 of the 2 arms got better" in text
     for name, right, said in (
-        ("same", (5, 5), "0.0 points more (95 % interval +0.0 to +0.0, which includes no change"),
+        ("same", (5, 5), "0.0 points more (95 % interval -16.7 to +16.7, which includes no change"),
         ("worse", (9, 1), "80.0 points fewer"),
         ("once", (5,), "toy: 50.0 % [23.7, 76.3] of 10 questions right."),
     ):
