@@ -27,8 +27,8 @@ _SHAPES = re.compile(
 class Scrubber:
     """Replaces keys: those that the environment or a key's file holds, and whatever looks like one.
 
-    Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD or CREDENTIALS and of those that the
-    config names in a field `..._env`, and what stands in the files of its fields `..._key_file`; then headers, logins and
+    Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD, PASSPHRASE or CREDENTIALS (and a
+    number), of those that the config names in a field `..._env`, and what stands in the files of its fields `..._key_file`; then headers, logins and
     keys in URLs, and what begins as keys do. Values of fewer than six characters are left alone: ordinary text holds them.
     """
 
