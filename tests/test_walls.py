@@ -16,6 +16,7 @@ GROUND = {
     "jsonl",
     "lock",
     "processes",
+    "python_code",
     "finished",
     "sweep",
     "ledger",
@@ -133,3 +134,13 @@ def test_only_the_command_line_and_the_config_know_hydra():
             if isinstance(node, ast.Import | ast.ImportFrom)
         }
         assert not any(name.split(".")[0] in ("hydra", "omegaconf") for name in names), path
+
+
+def test_programs_are_parsed_one_at_a_time():
+    calls = [
+        path.stem
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "parse" and ast.unparse(node) == "ast.parse"
+    ]
+    assert sorted(calls) == ["python_code", "sandbox_child"], "use errata.python_code.tree_of"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from errata.errors import ConfigError
+from errata.python_code import tree_of
 
 _OURS = Path(__file__).parent / "templates"
 _NEEDED = {"question": ("question",), "answer": ("chain_of_thought", "answer")}
@@ -84,7 +85,7 @@ def _read_json(file: Path, problems: list[str]) -> list[tuple[Any, Any]]:
 def _read_python(file: Path, sets: Iterable[str], problems: list[str]) -> dict[str, list[tuple[Any, Any]]]:
     """The pairs that stand in a Python file under each set's name (or `cot_SET`) in any dict, read as literals."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8-sig"))
+        tree = tree_of(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ConfigError([f"{file}: cannot be read as Python ({error}); a folder of SET.json files is read too"]) from error
     entries: dict[str, list[tuple[Any, Any]]] = {}

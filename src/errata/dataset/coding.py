@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from errata.dataset.base import FORMAT, PAPER, FileBenchmark, nothing_found
 from errata.dataset.reply import split_problems
 from errata.errors import DataError
+from errata.python_code import is_python, tree_of
 from errata.record_files import Record
 from errata.records import Parsed, Question, Verdict
 from errata.sandbox import Limits, Outcome, Program, Sandbox
@@ -78,7 +79,7 @@ class Coding(FileBenchmark):
             return Verdict(None, False, FORMAT, f"no function {question.entry_point} in the response")
         future = "".join(_FUTURE.findall(code))
         prompt = _TYPING_LINE.sub("", question.text)  # those names are there, and one MBPP prompt asks it for `int`
-        head = f"{prompt}\n    pass\n" if _parses(f"{prompt}\n    pass\n") else ""
+        head = f"{prompt}\n    pass\n" if is_python(f"{prompt}\n    pass\n") else ""
         return self._run(question, f"{future}{_TYPING}{head}\n{_FUTURE.sub('', code)}", shown=code)
 
     def grade_as_paper(self, question: Question, response: str) -> Verdict:
@@ -100,9 +101,9 @@ class Coding(FileBenchmark):
             return Parsed(text, malformed=f"{len(blocks)} code blocks; expected three: the task, its solution, its tests")
         task, solution, tests = blocks
         for name, block in (("task", task), ("solution", solution), ("tests", tests)):
-            if not _parses(block):
+            if not is_python(block):
                 return Parsed(text, malformed=f"the {name} block is no Python")
-        functions = [node for node in ast.parse(task).body if isinstance(node, ast.FunctionDef)]
+        functions = [node for node in tree_of(task).body if isinstance(node, ast.FunctionDef)]
         if not functions or not ast.get_docstring(functions[-1]):
             return Parsed(text, malformed="the task block has no function with a docstring")
         name = functions[-1].name
@@ -119,12 +120,10 @@ class Coding(FileBenchmark):
         One that a reviser wrote may have lost its block, or be no Python any more: `malformed`.
         """
         code = next((block for _, _, block in _FENCE.findall(solution)), None)
-        if code is None or not _parses(code):
+        if code is None or not is_python(code):
             return "malformed", f"the solution {'has no code block' if code is None else 'is no Python'}"
         called = next(match.group(1) for match in re.finditer(r"^assert\b.*?\b(\w+)\(", answer, re.MULTILINE))
-        names = [
-            node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in answer
-        ]
+        names = [node.name for node in tree_of(code).body if isinstance(node, ast.FunctionDef) and f"{node.name}(" in answer]
         entry_point = names[-1] if names else called
         check = f"def check(candidate):\n    global {entry_point}\n    {entry_point} = candidate\n"
         question = Question(
@@ -141,7 +140,7 @@ class Coding(FileBenchmark):
         tests, entry_point = str(record["test"]), str(record["entry_point"])
         if "def check" not in tests:
             raise DataError(f"{place} ({name}): the tests must define check(candidate)")
-        if not _parses(tests):
+        if not is_python(tests):
             log.warning("%s (%s): the tests are no Python, so no answer can be right", place, name)
         key = str(record.get("task_id", ""))
         text, worked = str(record["prompt"]), f"```python\n{solution.strip()}\n```" if solution else ""
@@ -171,7 +170,7 @@ def find_program(response: str, question: Question) -> str | None:
     name = question.entry_point
     at = next((place for place, block in enumerate(blocks) if _mentions(block, name)), None)
     if at is not None:
-        helpers = [block for block in blocks[:at] + blocks[at + 1 :] if _parses(block) and not _mentions(block, name)]
+        helpers = [block for block in blocks[:at] + blocks[at + 1 :] if is_python(block) and not _mentions(block, name)]
         return "\n\n".join([*helpers, _without_examples(blocks[at], name)])
     for block in blocks or [response]:
         bare = _longest_python(block, name)
@@ -179,7 +178,7 @@ def find_program(response: str, question: Question) -> str | None:
             return bare
     for block in blocks or [response]:
         body = textwrap.indent(textwrap.dedent(block.strip("\n")), "    ")
-        if body.strip() and "return" in body and _parses(question.text + body):
+        if body.strip() and "return" in body and is_python(question.text + body):
             return question.text + body
     return None
 
@@ -200,7 +199,7 @@ def _longest_python(text: str, name: str) -> str | None:
     for start in [place for place in starts if place <= defined] or [defined]:
         for end in range(len(lines), defined, -1):
             part = "\n".join(lines[start:end])
-            if _parses(part):
+            if is_python(part):
                 return _without_examples(part, name)
     return "\n".join(lines[defined:])  # broken code: its SyntaxError is the evidence
 
@@ -208,8 +207,8 @@ def _longest_python(text: str, name: str) -> str | None:
 def _without_examples(code: str, name: str) -> str:
     """The code with the asserts, calls and `__main__` blocks behind the function blanked out; line numbers stay."""
     try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = tree_of(code)
+    except SyntaxError:
         return code
     lines, defined = code.split("\n"), False
     for node in tree.body:
@@ -231,14 +230,6 @@ def _mentions(code: str, name: str) -> bool:
         re.search(rf"^[ \t]*(?:async\s+)?def\s+{re.escape(name)}\s*\(|^{re.escape(name)}\s*=", code, re.MULTILINE)
         is not None
     )
-
-
-def _parses(code: str) -> bool:
-    try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def body_as_paper(response: str, entry_point: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from errata.dataset.coding import Coding
 from errata.errors import DataError
+from errata.python_code import tree_of
 from errata.record_files import Record
 from errata.records import Question
 
@@ -38,7 +39,7 @@ def _humaneval_shape(record: Record, place: str) -> Record:
     code, tests = str(record["code"]).replace("\r", ""), [str(test) for test in record["test_list"]]
     called = {match.group(1) for test in tests for match in re.finditer(r"\b([A-Za-z_]\w*)\s*\(", test)}
     try:
-        functions = [node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef) and node.name in called]
+        functions = [node for node in tree_of(code).body if isinstance(node, ast.FunctionDef) and node.name in called]
     except SyntaxError as error:
         raise DataError(f"{place}: the solution is no Python ({error})") from error
     if not functions:

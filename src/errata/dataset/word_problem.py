@@ -10,6 +10,7 @@ from typing import Any
 
 from errata.dataset.base import WRONG_VALUE, Benchmark, nothing_found
 from errata.dataset.reply import LABEL, split_problems
+from errata.python_code import tree_of
 from errata.records import Parsed, Question, Verdict
 
 _NUMBER = r"-?\$?\s?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
@@ -199,10 +200,12 @@ def _evaluate(expression: str) -> float | None:
     text = re.sub(r"[$,]", "", expression).replace("×", "*").replace("÷", "/")
     text = re.sub(r"(?<=[\d)\s])x(?=[\d(\s])", "*", text)
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        return float(_value(tree)) if isinstance(tree, ast.BinOp) else None
+        match tree_of(text.strip()).body:
+            case [ast.Expr(ast.BinOp() as calculation)]:
+                return float(_value(calculation))
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError):
-        return None
+        pass
+    return None
 
 
 def _value(node: ast.expr) -> float:
