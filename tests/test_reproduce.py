@@ -217,6 +217,7 @@ def test_the_loop_is_reproduced_from_its_own_ledger_and_nothing_is_sent(loop, mo
     assert stages(again) == before
 
 
+@pytest.mark.slow
 def test_a_reproduction_that_was_stopped_goes_on(loop, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("errata.training_set.mix", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -264,6 +265,7 @@ def test_a_changed_file_is_told_and_its_consequence_found(evaluated, capsys):
         reproduce(evaluated, "--to", "third")
 
 
+@pytest.mark.slow
 def test_training_revising_and_judging_are_reproduced(in_this_process, tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = [{"instruction": f"Add {n} and 2.", "input": "", "output": f"{n + 2}"} for n in range(8)]

@@ -95,6 +95,7 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(answers, cap
     assert states() == ["finished"] * 2
 
 
+@pytest.mark.slow
 def test_any_exception_fails_its_cell_alone_without_its_secrets(answers, capsys, monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-very-secret")
     inputs_of = cells.inputs_of
@@ -196,6 +197,7 @@ def test_a_failure_that_cannot_be_written_down_is_told_all_the_same(answers, cap
     assert states() == ["waiting", "finished"]
 
 
+@pytest.mark.slow
 def test_a_grid_whose_cells_are_all_finished_has_its_table_too(answers, capsys):
     rest = [word for word in answers if "one.jsonl" not in word]
     assert errata(*answers) == 0
@@ -218,6 +220,7 @@ def test_a_full_disk_is_told_in_one_line(answers, capsys, monkeypatch):
     assert "No space left on device. Make room" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_cell_that_finished_once_and_cannot_be_done_again_is_told_too(answers, capsys, monkeypatch):
     assert errata(*answers) == 0
     Path("one.jsonl").write_text(Path("two.jsonl").read_text())
@@ -234,6 +237,7 @@ def test_a_cell_that_finished_once_and_cannot_be_done_again_is_told_too(answers,
     assert "1 of 2 cells did not come to their end" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cells_that_fail_for_one_reason_share_a_line(answers, capsys, monkeypatch):
     def crash(run, plain):
         raise ZeroDivisionError("no way")
@@ -243,6 +247,7 @@ def test_cells_that_fail_for_one_reason_share_a_line(answers, capsys, monkeypatc
     assert "  cells 0 (model.path=one.jsonl), 1 (model.path=two.jsonl): ZeroDivisionError: no way" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_status_shows_lists_and_what_cannot_be_read(answers, capsys):
     assert errata(*answers) == 0
     file = only_sweep() / "sweep.json"
@@ -336,6 +341,7 @@ print(stage.record.counts)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_measure_the_same_student_once_and_one_inherits_from_the_dead(tmp_path):
     script = STUDENT.format(root=str(Path(__file__).parents[1]))
     command = [sys.executable, "-c", script]

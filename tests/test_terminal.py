@@ -53,6 +53,7 @@ def test_what_was_said_of_the_grid_is_not_said_again_by_its_cells(caplog):
     assert caplog.messages == ["the same"] * 2
 
 
+@pytest.mark.slow
 def test_the_training_process_is_quiet_once_lightning_is_imported():
     code = (
         "import logging, runpy, sys; sys.argv = ['training', '/nowhere']\n"

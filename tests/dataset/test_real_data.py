@@ -45,6 +45,7 @@ def test_the_standard_splits_load_and_every_gold_answer_is_accepted(name, split,
     assert all(question.text.split("\n")[0] in prompt.user for question, prompt in zip(questions, prompts, strict=False))
 
 
+@pytest.mark.slow
 def test_all_canonical_solutions_of_humaneval_pass_under_both_protocols():
     for protocol in ("corrected", "paper"):
         benchmark = dataset("humaneval", protocol)

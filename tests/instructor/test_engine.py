@@ -109,7 +109,8 @@ def killed_again_and_again(folder, port, count, kills, rng):
     return json.loads(out), under_way
 
 
-@pytest.mark.parametrize(("count", "kills"), [(200, 1), pytest.param(2000, 25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "kills"), [(200, 1), (2000, 25)])
 def test_kill_nine_at_any_moment(count, kills, tmp_path):
     with server("--latency", "0.2") as port:
         done, under_way = killed_again_and_again(tmp_path / "killed", port, count, kills, random.Random(0))

@@ -240,7 +240,7 @@ def won(revision, by, new):
     ("by", "stages"),
     [
         (("coherence", "always"), ("instruction", "response")),
-        (("random", "perplexity"), ("instruction", "response", "perplexity")),
+        pytest.param(("random", "perplexity"), ("instruction", "response", "perplexity"), marks=pytest.mark.slow),
         pytest.param(
             ("perplexity", "random"),
             ("perplexity_before", "instruction", "perplexity_instruction", "response"),

@@ -487,6 +487,7 @@ OWN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "runs"), [({}, 6), ({"WANDB_SWEEP_ID": "agent"}, 1)])
 def test_the_users_own_variables_of_wandb_do_not_come_between(tmp_path, more, runs):
     """Under an agent of W&B's sweeps the run has the agent's id, and its stages are no runs."""
