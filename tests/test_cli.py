@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_dry_run_of_the_others(command, pairs, tmp_path, capsys):
         (
             ["improve", "--help"],
             [
-                "experiments: alpaca_cot,",
+                "experiments: demo,",
                 "seeds",
                 "gpt_4_1_mini, gpt_5_mini, local_server, openai, replay, tutor, vllm",
                 "sample_size",
@@ -90,6 +91,32 @@ def test_help_teaches(arguments, words, capsys, tmp_path, monkeypatch):
     for word in words:
         assert word in out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "others"),
+    [
+        ("improve", {"demo", "lai_mistral_le", "k", "seeds"}, {"alpaca_cot", "coachlm_coach", "alpha"}),
+        ("train", {"coachlm_coach", "alpha", "seeds"}, {"demo", "lai", "k"}),
+        ("judge", {"coachlm_table", "seeds"}, {"demo", "coachlm_coach", "alpha"}),
+    ],
+)
+def test_experiments_and_sweeps_of_other_commands_are_not_offered(command, own, others, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiments").mkdir(parents=True)
+    (tmp_path / "conf/experiments/of_mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    assert errata(command, "--help", "--config-dir", "conf", "experiments=of_mine") == 0
+    told = capsys.readouterr().out
+    lists = re.findall(r"(?m)^(?:experiments|sweeps): (.*)$", told)
+    named = {name for names in lists[:2] for name in names.split(", ")}
+    assert own | {"of_mine"} <= named and not others & named
+    assert lists[2:] == ["null", "null"]  # the settings below the lists
+    offered = set()
+    for group in ("experiments", "sweeps"):
+        monkeypatch.setenv("COMP_LINE", f"errata {command} {group}=")
+        assert errata("-sc", "query=bash") == 0
+        offered |= {word.partition("=")[2] for word in capsys.readouterr().out.split()}
+    assert own <= offered and not others & offered
 
 
 @pytest.mark.parametrize(

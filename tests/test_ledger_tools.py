@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from errata.cli import _dispatch
 from errata.errors import DataError, InstructorError
-from errata.ledger import Call, Ledger, Stored
+from errata.ledger import BudgetReached, Call, Cost, Ledger, Purse, Stored
 from errata.ledger_tools import repair, verify
 
 
@@ -52,6 +53,7 @@ def test_a_changed_reply_is_found_and_left_out(ledger, capsys):
     with Ledger(ledger) as mended:
         assert mended.get(call(4)) is None
         assert mended.get(call(7)).text.startswith("reply 7 ")
+        assert mended.get(call(7)).cached_tokens == 7
     assert (ledger.parent / "l.sqlite.broken-1").is_file()
 
 
@@ -69,17 +71,53 @@ def test_a_torn_file_gives_back_what_survives(ledger, tmp_path):
     assert after.replies == found.replies
 
 
-@pytest.mark.parametrize(("table", "so"), [("account", "lower budget.usd"), ("payment", "Budgets still count all")])
-def test_a_repair_that_loses_what_was_paid_says_so(table, so, ledger, capsys):
-    with sqlite3.connect(ledger) as db:
-        page, size = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0] - 1, 4096
-    content = bytearray(ledger.read_bytes())
-    content[page * size : (page + 1) * size] = b"\xa5" * size
-    ledger.write_bytes(content)
+def tear(path, *tables):
+    """Destroy where these tables begin."""
+    with sqlite3.connect(path) as db:
+        pages = [db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0] for name in tables]
+    content, size = bytearray(path.read_bytes()), 4096
+    for page in pages:
+        content[(page - 1) * size : page * size] = b"\xa5" * size
+    path.write_bytes(content)
+
+
+def test_a_lost_account_is_added_up_again_from_the_payments(ledger, capsys):
+    purse, most = Purse("mine", "run-1", "instruct"), Cost(0.5, 900)
+    with Ledger(ledger) as living:
+        living.join()
+        first, lost, unpriced, free, _ = [living.reserve(purse, call(n), most) for n in range(5)]
+        living.reserve(Purse("other", "run-2", "instruct"), call(9), Cost(None, 10))
+        living.settle(first, Cost(0.125, 70))
+        living.settle(lost, None)
+        living.settle(unpriced, Cost(None, 30))
+        living.settle(free, Cost(0.0, 0))
+        before = living.spent("mine"), living.spent("other")
+        living.db.execute("UPDATE owner SET pid = 999999999")  # it has died since
+        living.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert before == ((Cost(0.625, 1000), Cost(0.5, 900)), (Cost(0.0, 0), Cost(0.0, 10)))
+    tear(ledger, "account")
+    assert _dispatch(["ledger", "verify", str(ledger), "--repair"]) == 0
+    assert "Budgets count all that was paid before" in capsys.readouterr().out
+    with Ledger(ledger) as mended:
+        assert (mended.spent("mine"), mended.spent("other")) == before
+        with pytest.raises(BudgetReached):
+            mended.reserve(replace(purse, usd=1.2), call(10), Cost(0.1, 1))
+
+
+@pytest.mark.parametrize(
+    ("tables", "so"),
+    [
+        (("account",), "added up again from the payments"),
+        (("account", "payment"), "lower budget.usd"),
+        (("payment",), "Budgets still count all"),
+    ],
+)
+def test_a_repair_that_loses_what_was_paid_says_so(tables, so, ledger, capsys):
+    tear(ledger, *tables)
     assert _dispatch(["ledger", "verify", str(ledger), "--repair"]) == 0
     said = capsys.readouterr().out
     assert "200 replies are sound" in said
-    assert f"Not all of these tables could be read: {table}." in said
+    assert f"Not all of these tables could be read: {', '.join(tables)}." in said
     assert so in said
 
 
@@ -125,9 +163,30 @@ def test_a_recording_is_exported_and_merged_elsewhere(ledger, tmp_path, capsys):
     with Ledger(other) as merged:
         assert merged.get(call(3)).text.startswith("reply 3 ")
         assert merged.recorded(call(3).asked, None, "m")[0][3].usd == 0.001
+        assert merged.get(call(3)).cached_tokens == 7
+    of_ledgers = tmp_path / "of_ledgers.sqlite"
+    assert _dispatch(["ledger", "merge", str(of_ledgers), str(ledger)]) == 0
+    with Ledger(of_ledgers) as merged:
+        assert merged.get(call(3)).cached_tokens == 7
+    del (old := json.loads(lines[5]))["cached_tokens"]  # as it was exported by a former version
+    out.write_text(json.dumps(old))
+    assert _dispatch(["ledger", "merge", str(tmp_path / "of_old.sqlite"), str(out)]) == 0
+    with Ledger(tmp_path / "of_old.sqlite") as merged:
+        assert merged.get(call(5)).cached_tokens == 0
     out.write_text(lines[0] + "\n{}\n")
     with pytest.raises(DataError, match="line 2: no exported reply"):
         _dispatch(["ledger", "merge", str(other), str(out)])
+
+
+@pytest.mark.parametrize("how", [["export", "LEDGER", "OUT"], ["merge", "OUT", "LEDGER"]])
+def test_a_damaged_reply_is_not_handed_on_as_a_sound_one(how, ledger, tmp_path):
+    with sqlite3.connect(ledger) as db:
+        db.execute("UPDATE reply SET text = 'something else' WHERE rowid = 5")
+    out = tmp_path / "out"
+    words = [{"LEDGER": str(ledger), "OUT": str(out)}.get(word, word) for word in how]
+    with pytest.raises(InstructorError, match=r"is not what was stored: .*--repair"):
+        _dispatch(["ledger", *words])
+    assert not out.exists() or verify(out).replies == 0
 
 
 def test_pruning_says_what_is_gone(ledger, capsys):

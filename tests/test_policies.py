@@ -3,16 +3,23 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from threading import Thread
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from errata.cell import run as run_marked
 from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.errors import DataError
+from errata.finished import MARK
 from errata.improve import improve
+from errata.instructor.openai import OpenAI
+from errata.instructor.tutor import write_reply
 from errata.jsonl import decode_lines
 from errata.plan import show_loop_plan
 from errata.records import Attempt, Example, Reply, Request
@@ -331,6 +338,67 @@ def test_a_run_that_is_started_again_asks_and_answers_nothing_again(loop):
     assert loop("policy=restart", "policy.patience=3", "policy.replay=0.2", student=student) == first
     assert student.record == []
     assert {path: path.stat().st_mtime_ns for path in first.rglob("stage.json")} == before
+
+
+class _Endpoint(ThreadingHTTPServer):
+    """Writes as the tutor does, and counts who so much as connects."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.connections = 0
+
+    def get_request(self):
+        self.connections += 1
+        return super().get_request()
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = write_reply("\n".join(message["content"] for message in body["messages"]), None, Random(str(body)))
+        choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
+        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+        reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": choices, "usage": usage}
+        content = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with _Endpoint() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["iterations=4", "policy.patience=1"], right_in(4)),  # dev gets no better
+        (["iterations=4"], right_in(3, 1)),  # nothing is wrong any more
+    ],
+)
+def test_a_run_that_ended_early_does_not_even_look_for_its_instructor_again(loop, endpoint, settings, says):
+    def once():
+        setup = loop.setup(*settings, student=Student(says))
+        setup = replace(setup, instructor=OpenAI("m", f"http://127.0.0.1:{endpoint.server_port}/v1"))
+        endpoint.connections = 0
+        run_marked(setup, improve)
+        return setup.folder, endpoint.connections
+
+    folder, connections = once()
+    assert connections > 0 and not (folder / "iteration_2/train").exists()
+    assert once() == (folder, 0)
+    (folder / MARK).unlink()  # killed since: who knows
+    assert once() == (folder, 1)
 
 
 def test_a_student_that_can_only_be_asked_has_no_best_iteration(loop):

@@ -1,5 +1,7 @@
 """What is taken for a secret, and what is left as it is."""
 
+import pickle
+
 import pytest
 import yaml
 
@@ -7,7 +9,7 @@ from errata.cell import one_line
 from errata.endpoint import Endpoint
 from errata.records import Example
 from errata.run_folder import Stage
-from errata.secrets import Scrubber
+from errata.secrets import Scrubber, known_by
 from errata.tracking.tracker import Tracker, Tracking
 from tests.tracking.wandb_file import read_whole
 
@@ -38,6 +40,18 @@ def test_what_the_config_points_to_is_hidden(monkeypatch, tmp_path):
     for other in ("nowhere", "large", ""):
         scrub = Scrubber({"api_key_file": str(tmp_path / other)})  # a folder, too
         assert scrub.text("ordinary text") == "ordinary text"
+
+
+def test_an_error_takes_its_configs_along_wherever_it_is_told(tmp_path):
+    (tmp_path / "key").write_text("from-a-file")
+    with (
+        pytest.raises(ValueError, match="from-a-file") as crash,
+        known_by({"instructor": {"headers": {"X-Who": "from-a-header"}}}),
+        known_by({"api_key_file": str(tmp_path / "key")}),
+    ):
+        raise ValueError("from-a-file, from-a-header")
+    assert one_line(crash.value) == "ValueError: (hidden), (hidden)"
+    assert one_line(pickle.loads(pickle.dumps(crash.value))) == "ValueError: (hidden), (hidden)"  # as a launcher carries it
 
 
 @pytest.mark.parametrize(

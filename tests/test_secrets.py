@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.instructor.test_openai import KEY, Server
+from tests.test_loop import errata
 
 HEADER = "header-secret-5d1c"
 
@@ -65,3 +66,26 @@ def test_no_secret_stands_in_the_composed_config(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"OPENAI_API_KEY": KEY, "PATH": ""})
     assert "api_key_env: OPENAI_API_KEY" in ended.stdout
     assert KEY not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("place", ["errata.setup._draft", "errata.command.improve"])
+@pytest.mark.parametrize("held", ["api_key_file", "api_key_env"])
+def test_a_crash_is_told_without_the_key_that_only_the_config_leads_to(
+    place, held, tiny_model, tmp_path, monkeypatch, capsys
+):
+    key, file = "plain-words-no-pattern-knows", tmp_path / "teacher"
+    file.write_text(f"{key}\n")
+    monkeypatch.setenv("TEACHER", key)
+    monkeypatch.chdir(tmp_path)
+
+    def crash(*_):
+        raise RuntimeError(f"nobody foresaw {key}") from ValueError(key)
+
+    monkeypatch.setattr(place, crash)
+    words = ["model=hf", f"model.path={tiny_model}", "instructor=openai", "instructor.model=m", "tracking=off"]
+    words += ["instructor.api_key_env=null", f"instructor.api_key_file={file}"] if held == "api_key_file" else []
+    words += ["instructor.api_key_env=TEACHER"] if held == "api_key_env" else []
+    assert errata("improve", *words) == 1
+    told = capsys.readouterr()
+    assert "RuntimeError: nobody foresaw (hidden)" in told.err and "ValueError: (hidden)" in told.err
+    assert key not in told.out + told.err

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from errata.finished import inputs_of, mark, unfinished, unmark
 from errata.jsonl import write_atomically
 from errata.lock import is_held, locked
 from errata.run_folder import without_headers
-from errata.secrets import Scrubber
+from errata.secrets import Scrubber, configs_of, known_by
 from errata.sweep import FAILED, FINISHED, RUNNING, CellRecord, Planned, cell_record, described, lock_of, sweep_record
 from errata.terminal import muted, said_once
 from errata.tracking.tracker import SWEEP
@@ -83,12 +83,14 @@ def run_cell(place: Place, checked: "Callable[[], Setup]", command: "Callable[[S
 def run(setup: "Setup", command: "Callable[[Setup], object]") -> None:
     """Run a command; a run that came to its end carries the mark of it."""
     settings = setup.settings
-    if settings.dry_run or getattr(settings, "preview", None) is not None:
+    with known_by(setup.resolved):
+        if settings.dry_run or getattr(settings, "preview", None) is not None:
+            command(setup)
+            return
+        setup = replace(setup, over=unfinished(setup.folder) is None)
+        unmark(setup.folder)
+        inputs = inputs_of(setup.folder, setup.plain)  # before it is read: what changes under the run is not what it read
         command(setup)
-        return
-    unmark(setup.folder)
-    inputs = inputs_of(setup.folder, setup.plain)  # before anything is read: what changes under the run is not what it read
-    command(setup)
     if not getattr(settings, "prepare", False) and (setup.folder / "run.json").is_file():
         mark(setup.folder, inputs)
 
@@ -107,7 +109,7 @@ def one_line(error: BaseException, config: Any = None) -> str:
     """An error as one line, without the secrets that the environment holds, or a file that the config names."""
     said = " ".join(str(error).split())
     text = said if isinstance(error, ErrataError) else f"{type(error).__name__}: {said}".removesuffix(": ")
-    text = Scrubber(config or {}).text(text)
+    text = Scrubber([config, configs_of(error)]).text(text)
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 

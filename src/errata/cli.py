@@ -13,6 +13,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,9 +74,9 @@ def _tell(error: Exception) -> int:
         where = f" ({error.filename})" if error.filename else ""
         _print_error(f"{error.strerror}{where}. Make room: what was done is kept, the same command goes on from here.")
         return 2
-    from errata.secrets import Scrubber
+    from errata.secrets import Scrubber, configs_of
 
-    sys.stderr.write(Scrubber({}).text("".join(traceback.format_exception(error))))
+    sys.stderr.write(Scrubber(configs_of(error)).text("".join(traceback.format_exception(error))))
     return 1
 
 
@@ -102,11 +103,11 @@ def _dispatch(arguments: Sequence[str]) -> int:
 def _run_configured(command: str, arguments: Sequence[str]) -> int:
     """Compose the config from the overrides and run the command on it."""
     import hydra
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     from errata import grid
     from errata.config import config_folder, register
-    from errata.explain import several_of_one
+    from errata.explain import own_listed, several_of_one
 
     if told := several_of_one(command, arguments):
         raise ErrataError(told)
@@ -119,6 +120,12 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
     here = os.getpid()
 
     def task(config: DictConfig) -> float | None:
+        from errata.secrets import known_by
+
+        with known_by(OmegaConf.to_container(config)):
+            return work(config)
+
+    def work(config: DictConfig) -> float | None:
         from errata.cell import run, run_cell
         from errata.setup import check
         from errata.terminal import log_to_terminal
@@ -142,8 +149,11 @@ def _run_configured(command: str, arguments: Sequence[str]) -> int:
 
     sys.argv = [f"errata {command}", *_in_order(arguments)]
     grid.prepared.clear()
+    completing = "COMP_LINE" in os.environ
+    lists = completing or "--help" in arguments or "-h" in arguments
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
+        with own_listed(command, completing) if lists else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(task)()
     except grid.Refused as refused:
         if refused.__cause__ is not None:
             _raise_told(command, arguments, refused.__cause__)

@@ -1,8 +1,11 @@
-"""What to say of overrides that cannot be composed: Hydra's message without what does not help, and the names that do."""
+"""What to say of overrides that cannot be composed, and which experiments and sweeps are a command's own."""
 
 import difflib
+import io
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 
 from errata.config import config_folder
 
@@ -84,14 +87,48 @@ def _no_option(command: str, group: str, given: str, listed: Sequence[str]) -> s
     listed = listed or sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
     if group not in _NAMED:
         return f"there is no {group} {given!r}.{_did_you_mean(given, listed, 3)} There are: {', '.join(listed)}"
-    owners = {name: _commands_of(group, name) for name in listed}
-    own = [name for name, commands in owners.items() if not commands or command in commands]
+    own = [name for name in listed if _is_own(command, group, name)]
     hint = _did_you_mean(given, own, 3)
     if not hint and (near := difflib.get_close_matches(given, listed, 1)):
-        hint = f" Did you mean errata {next(iter(owners[near[0]]))} {group}={near[0]}?"
+        hint = f" Did you mean errata {_commands_of(group, near[0])[0]} {group}={near[0]}?"
     return (
         f"there is no {group.removesuffix('s')} {given!r}.{hint} Those of errata {command} are: {', '.join(own) or 'none'}"
     )
+
+
+@contextmanager
+def own_listed(command: str, completing: bool) -> Iterator[None]:
+    """Show what Hydra prints meanwhile (help, or words that complete one) without other commands' experiments and sweeps."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        alone = _own_words if completing else _own_lines
+        sys.stdout.write(alone(command, printed.getvalue()))
+
+
+def _own_lines(command: str, text: str) -> str:
+    """`experiments: a, b` with those of the command."""
+
+    def own(found: re.Match[str]) -> str:
+        return f"{found[1]}: {', '.join(name for name in found[2].split(', ') if _is_own(command, found[1], name))}"
+
+    return re.sub(rf"(?m)^({'|'.join(_NAMED)}): (\w+(?:, \w+)*)$", own, text)
+
+
+def _own_words(command: str, text: str) -> str:
+    """`experiments=a experiments=b` with those of the command."""
+
+    def own(found: re.Match[str]) -> str:
+        return found[0] if _is_own(command, found[1], found[2]) else ""
+
+    return re.sub(rf"(?<!\S)({'|'.join(_NAMED)})=(\w+)(?:\s|$)", own, text)
+
+
+def _is_own(command: str, group: str, name: str) -> bool:
+    owners = _commands_of(group, name)
+    return not owners or command in owners
 
 
 def _did_you_mean(given: str, names: Sequence[str], most: int = 1) -> str:

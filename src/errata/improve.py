@@ -41,7 +41,7 @@ def improve(setup: Setup) -> Path:
     A student that can only be asked (recorded answers) comes as far as its training set.
     """
     splits = load_splits(setup)
-    if setup.instructor is not None and not _all_replies_received(setup):  # None where the strategy asks nobody
+    if setup.instructor is not None and not _nothing_to_ask(setup):  # None where the strategy asks nobody
         setup.instructor.probe()
     with under_way(setup) as run:
         Loop(run, splits).until_the_end()
@@ -198,8 +198,10 @@ class Loop:
         return self.run.attempts(place, student, self.setup.tested[name], self.splits[name][split], shared)
 
 
-def _all_replies_received(setup: Setup) -> bool:
-    """Whether every instruct stage of a former start of this run is finished."""
+def _nothing_to_ask(setup: Setup) -> bool:
+    """Whether a former start came to its end, however early, or has finished every instruct stage that there can be."""
+    if setup.over:
+        return True
     numbers = range(1, setup.settings.iterations + 1)
     stages = [read_stage(setup.folder / f"iteration_{n}/{name}/instruct") for n in numbers for name in setup.datasets]
     return all(stage is not None and stage.finished for stage in stages)

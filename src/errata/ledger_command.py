@@ -73,7 +73,9 @@ def _verify(given: argparse.Namespace) -> int:
         say("The sound ones are in a new file in its place; the old one is beside it (*.broken-N).")
         if found.lost:
             say(f"Not all of these tables could be read: {', '.join(found.lost)}.")
-        if "account" in found.lost:
+        if "account" in found.lost and "payment" not in found.lost:
+            say("Budgets count all that was paid before: it was added up again from the payments.")
+        elif "account" in found.lost:
             say("So budgets do not count all that was paid before: lower budget.usd and budget.tokens by it.")
         elif "payment" in found.lost:
             say("Budgets still count all that was paid before; which run and stage has paid it is not all known any more.")

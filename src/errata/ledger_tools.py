@@ -18,6 +18,12 @@ _COLUMNS = (
     "key, asked, endpoint, model, messages, parameters, draw, text, finish_reason, prompt_tokens, completion_tokens, usd, "
     "duration_s, received_at"
 )
+_ACCOUNTS = (
+    "INSERT OR IGNORE INTO account SELECT account, total(CASE WHEN state != 'open' THEN usd END), "
+    "sum(CASE WHEN state != 'open' THEN tokens ELSE 0 END), total(CASE WHEN state = 'open' THEN usd END), "
+    "sum(CASE WHEN state = 'open' THEN tokens ELSE 0 END) FROM payment GROUP BY account"
+)
+"""What payments of an account come to, where there is none of that name."""
 _GAP = 10_000
 
 
@@ -107,7 +113,7 @@ def verify(path: Path) -> Soundness:
     readable, damaged, unreadable = 0, [], 0
     with _bare(path) as db:
         said = _integrity(db)
-        for row, kept in _survivors(db):
+        for row, kept, _ in _survivors(db):
             if row is None:
                 unreadable += 1
             elif _is_whole(row, kept):
@@ -120,7 +126,8 @@ def verify(path: Path) -> Soundness:
 def repair(path: Path) -> Soundness:
     """Put every sound reply into a new file in the old one's place; the old one stays beside it, as `NAME.broken-N`.
 
-    What cannot be read of the tables beside the replies is lost, and named.
+    What cannot be read of the tables beside the replies is lost, and named. An account that is lost is added up again from
+    the payments, as far as these are there.
     """
     found = verify(path)
     if found.sound:
@@ -131,9 +138,9 @@ def repair(path: Path) -> Soundness:
     lost = []
     with Ledger(fresh) as new, _bare(path) as db:
         new.db.execute("BEGIN")
-        for row, kept in _survivors(db):
+        for row, kept, cached_tokens in _survivors(db):
             if row is not None and _is_whole(row, kept):
-                new.put_row(row)
+                new.put_row(row, cached_tokens)
         for table in ("failure", "account", "payment", "batch", "owner", "claim"):
             try:
                 for values in db.execute(f"SELECT * FROM {table}"):
@@ -142,6 +149,7 @@ def repair(path: Path) -> Soundness:
             except sqlite3.Error as error:
                 if "no such table" not in str(error):  # a file of before there was one
                     lost.append(table)
+        new.db.execute(_ACCOUNTS)
         new.db.execute("COMMIT")
         new.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     number = 1
@@ -160,11 +168,14 @@ def export(path: Path, to: Path) -> int:
     """Write every reply as one line of JSON; returns how many.
 
     The file can be read by people, shipped beside a paper, and merged into a ledger elsewhere.
+
+    Raises:
+        InstructorError: the ledger cannot be read, or a reply in it is damaged.
     """
     lines = []
     with _opened(path) as ledger:
-        for row in _read(ledger, f"SELECT {_COLUMNS} FROM reply ORDER BY received_at, key"):
-            values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        for row, cached_tokens in _replies(ledger):
+            values = dict(zip(_COLUMNS.split(", "), row, strict=True)) | {"cached_tokens": cached_tokens}
             values["messages"], values["parameters"] = json.loads(values["messages"]), json.loads(values["parameters"])
             del values["key"], values["asked"]
             lines.append(json.dumps(values, ensure_ascii=False).encode())
@@ -177,14 +188,14 @@ def merge(path: Path, others: Sequence[Path]) -> tuple[int, int]:
 
     Raises:
         DataError: a line of an exported file is none.
-        InstructorError: a ledger cannot be read.
+        InstructorError: a ledger cannot be read, or a reply in it is damaged.
     """
     new = old = 0
     with _opened(path, must_exist=False) as ledger:
         for other in others:
             ledger.db.execute("BEGIN IMMEDIATE")
-            for row in _rows_of(other):
-                if ledger.put_row(row):
+            for row, cached_tokens in _rows_of(other):
+                if ledger.put_row(row, cached_tokens):
                     new += 1
                 else:
                     old += 1
@@ -246,6 +257,21 @@ def _read(ledger: Ledger, statement: str) -> list[Any]:
         raise trouble(ledger.path, error) from error
 
 
+def _replies(ledger: Ledger) -> Iterator[tuple[Sequence[Any], int]]:
+    """Every reply with its cached tokens, in the order in which they were received."""
+    for *row, kept, cached_tokens in _read(
+        ledger,
+        f"SELECT {_COLUMNS}, digest, coalesce(cached_tokens, 0) FROM reply LEFT JOIN seal USING (key) "
+        "ORDER BY received_at, key",
+    ):
+        if not _is_whole(row, kept):
+            raise InstructorError(
+                f"the reply {row[0]} in {ledger.path} is not what was stored: `errata ledger verify {ledger.path} --repair` "
+                "keeps the others"
+            )
+        yield row, cached_tokens
+
+
 @contextlib.contextmanager
 def _bare(path: Path) -> Iterator[sqlite3.Connection]:
     """The file as it is, whatever state it is in."""
@@ -271,8 +297,8 @@ def _integrity(db: sqlite3.Connection) -> list[str]:
     return [] if said == ["ok"] else said
 
 
-def _survivors(db: sqlite3.Connection) -> Iterator[tuple[Any, str | None]]:
-    """Every reply with its stored hash, read one by one: (None, None) stands for one, or several, that cannot be read."""
+def _survivors(db: sqlite3.Connection) -> Iterator[tuple[Any, str | None, int]]:
+    """Every reply with its stored hash and cached tokens, read one by one; None: one, or several, that cannot be read."""
     last, gaps = 0, 0
     while True:
         try:
@@ -280,7 +306,7 @@ def _survivors(db: sqlite3.Connection) -> Iterator[tuple[Any, str | None]]:
                 f"SELECT rowid, {_COLUMNS} FROM reply WHERE rowid > ? ORDER BY rowid LIMIT 1", (last,)
             ).fetchone()
         except sqlite3.Error:
-            yield None, None
+            yield None, None, 0
             gaps += 1
             if gaps > _GAP:
                 return
@@ -289,10 +315,11 @@ def _survivors(db: sqlite3.Connection) -> Iterator[tuple[Any, str | None]]:
         if row is None:
             return
         last = row[0]
-        kept = None
+        kept, cached_tokens = None, 0
         with contextlib.suppress(sqlite3.Error):
-            kept = (db.execute("SELECT digest FROM seal WHERE key = ?", (row[1],)).fetchone() or [None])[0]
-        yield row[1:], kept
+            found = db.execute("SELECT digest, cached_tokens FROM seal WHERE key = ?", (row[1],)).fetchone()
+            kept, cached_tokens = found or (None, 0)
+        yield row[1:], kept, cached_tokens or 0
 
 
 def _is_whole(row: Sequence[Any], kept: str | None) -> bool:
@@ -303,15 +330,15 @@ def _is_whole(row: Sequence[Any], kept: str | None) -> bool:
     return False
 
 
-def _rows_of(path: Path) -> Iterator[Sequence[Any]]:
-    """The replies of a ledger, or of an exported file."""
+def _rows_of(path: Path) -> Iterator[tuple[Sequence[Any], int]]:
+    """The replies of a ledger, or of an exported file, with their cached tokens."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a ledger, or what `errata ledger export` wrote")
     with path.open("rb") as file:
         is_ledger = file.read(16) == b"SQLite format 3\x00"
     if is_ledger:
         with _opened(path) as other:
-            yield from _read(other, f"SELECT {_COLUMNS} FROM reply")
+            yield from _replies(other)
         return
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
@@ -324,7 +351,7 @@ def _rows_of(path: Path) -> Iterator[Sequence[Any]]:
                 str(said["text"]), str(said["finish_reason"]), int(said["prompt_tokens"]), int(said["completion_tokens"]),
                 usd, float(said["duration_s"]),
             )  # fmt: skip
-            at = float(said["received_at"])
+            at, cached_tokens = float(said["received_at"]), int(said.get("cached_tokens", 0))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}, line {number}: no exported reply ({type(error).__name__}: {error})") from error
-        yield row_of(call, reply, at)
+        yield row_of(call, reply, at), cached_tokens

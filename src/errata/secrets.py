@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 HIDDEN = "(hidden)"
 _NAMES = re.compile(r"(?:KEYS?|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_?\d+)?$|^ERRATA_HEADER_")
+_CONFIGS = "errata_configs"
 _SHORTEST = 6
 _LARGEST = 16384  # bytes of a file that holds a key
 _FIELDS = re.compile(r"(?i)^(?:(?:\w+_)?api_?key|(?:access|auth|hf)_token|secret|password|authorization)$")
@@ -28,14 +30,15 @@ class Scrubber:
     """Replaces keys: those that the environment or a key's file holds, and whatever looks like one.
 
     Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD, PASSPHRASE or CREDENTIALS (and a
-    number), of those that the config names in a field `..._env`, and what stands in the files of its fields `..._key_file`;
-    then headers, logins and keys in URLs, and what begins as keys do. Values of fewer than six characters are left alone:
-    ordinary text holds them.
+    number), of those that the config names in a field `..._env`, and of its `headers`; what stands in the files of its fields
+    `..._key_file`; logins and keys in URLs, and what begins as keys do. Values of fewer than six characters are left
+    alone: ordinary text holds them.
     """
 
     def __init__(self, config: Any) -> None:
         variables = {name for name in os.environ if _NAMES.search(name.upper())} | set(_named(config, "_env"))
         values = [os.environ.get(name, "") for name in variables]
+        values += _named(config, "headers")
         values += [line for name in _named(config, "key_file") for line in _content(name).splitlines()]
         found = {value.strip() for value in values if len(value.strip()) >= _SHORTEST}
         self._secrets = sorted(found | {quote(value, safe="") for value in found}, key=len, reverse=True)
@@ -60,8 +63,24 @@ class Scrubber:
         return HIDDEN if value and isinstance(value, str) and _FIELDS.match(name) else self.plain(value)
 
 
+@contextmanager
+def known_by(config: Any) -> Iterator[None]:
+    """An error that leaves here takes the config along, by which the keys in its message are known: see `configs_of`."""
+    try:
+        yield
+    except Exception as error:
+        error.__dict__[_CONFIGS] = [*configs_of(error), config]
+        raise
+
+
+def configs_of(error: BaseException) -> list[Any]:
+    """The configs under which an error arose, as far as that is known."""
+    found: list[Any] = error.__dict__.get(_CONFIGS, [])
+    return found
+
+
 def _named(config: Any, ending: str) -> Iterator[str]:
-    """What a config says in fields whose names end so: names of variables, or of files."""
+    """What a config says in fields whose names end so: headers, names of variables, or of files."""
     if isinstance(config, list | tuple):
         for inner in config:
             yield from _named(inner, ending)

@@ -50,6 +50,7 @@ class Setup:
         resolved: every setting as a plain value, by which `check` comes to the same setup again (a model's or an
             instructor's `headers` are left out: nobody knows what is in them).
         payer: under what name the ledger books what is paid; empty: the folder's.
+        over: whether a former start came to its end, and what it read is as it was: there is nothing left to ask.
     """
 
     settings: Any
@@ -70,6 +71,7 @@ class Setup:
     command: str = ""
     resolved: dict[str, Any] = field(default_factory=dict)
     payer: str = ""
+    over: bool = False
 
     @property
     def embeddings(self) -> Path:
