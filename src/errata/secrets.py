@@ -30,9 +30,9 @@ class Scrubber:
     """Replaces keys: those that the environment or a key's file holds, and whatever looks like one.
 
     Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD, PASSPHRASE or CREDENTIALS (and a
-    number), of those that the config names in a field `..._env`, and of its `headers`; what stands in the files of its fields
-    `..._key_file`; logins and keys in URLs, and what begins as keys do. Values of fewer than six characters are left
-    alone: ordinary text holds them.
+    number), of those that the config names in a field `..._env`, and of its `headers`; what its files `..._key_file` hold;
+    logins and keys in URLs, and what begins as keys do. Values of fewer than six characters are left alone: ordinary text
+    holds them.
     """
 
     def __init__(self, config: Any) -> None:
