@@ -67,6 +67,12 @@ SOURCES = {  # the other sources' settings: (command, what the user gives, value
         "training.method.init_r": 12, "training.method.target_r": 8, "training.method.beta1": 0.85,
         "training.method.beta2": 0.85, "training.method.delta_t": 10, "training.learning_rate": 3e-4,
     }),
+    "alpaca_cot_sadapter_h": ("train", ["data=pairs.jsonl"], {
+        "training.method.form": "houlsby", "training.method.bottleneck": 32, "training.method.activation": "tanh",
+        "training.method.scaling": 1.0, "training.learning_rate": 3e-4, "training.batch_size": 128,
+    }),
+    "alpaca_cot_sadapter_p": ("train", ["data=pairs.jsonl"], {"training.method.form": "pfeiffer", "training.method.bottleneck": 32}),
+    "alpaca_cot_p_adapter": ("train", ["data=pairs.jsonl"], {"training.method.form": "parallel", "training.method.bottleneck": 32}),
     "reflection_tuning": ("train", ["data=pairs.jsonl"], {
         "model.path": "meta-llama/Llama-2-7b-hf", "model.template": "vicuna", "training.epochs": 3, "training.batch_size": 128,
         "training.learning_rate": 2e-5, "training.warmup_share": 0.03, "training.weight_decay": 0.0, "training.max_length": 2048,
@@ -110,7 +116,7 @@ SWEEPS = {  # the command and the experiment that the sweep is meant for, and ho
     "share": ("revise", "reflection_share", 9),
     "random_share": ("revise", "reflection_share", 4),
     "alpha": ("train", "coachlm_coach", 6),
-    "peft": ("train", None, 5),
+    "peft": ("train", None, 8),
     "instruction_sets": ("revise", "alpaca_cot_data", 9),
     "models": ("judge", "alpaca_cot_belle", 6),
 }

@@ -42,7 +42,6 @@ FAST = ("alpaca_cot_belle", "lai_others")  # lists whose every row is composed a
 OTHERS = {  # rows that no experiment reaches: docs/experiments.md says why
     "alpaca_cot/table_2": {"Ours"},
     "alpaca_cot/table_3": {"Ours"},
-    "alpaca_cot/table_4": {"SadapterP", "SadapterH", "P-adapter", "SadapterP-l", "SadapterH-l", "P-adapter-l"},
     "alpaca_cot/table_6": {"base"},  # Bloom of tables 2 and 3
     "alpaca_cot/table_7": {"base"},
     "alpaca_cot/figure_3": {"llama", "extended/0B", "extended/20B", "extended/100B"},

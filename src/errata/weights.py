@@ -1,6 +1,6 @@
 """Where a model's weights are, and how they and their tokenizer are read: for asking and for training alike.
 
-Of the rest it imports only `chat` and `errors`; torch, transformers and peft when they are needed.
+Of the rest it imports only `chat`, `errors` and `bottleneck`; torch, transformers and peft when they are needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,16 @@ _ATTENTION_LAYERS = (
     ("qkv_proj",),  # MOSS and CodeGen, Phi-3
     ("wqkv",),  # InternLM2
     ("c_attn",),  # GPT-2, the first Qwen
+)
+_ALL_ATTENTION = (("q_proj", "k_proj", "v_proj"), *_ATTENTION_LAYERS[1:])
+_FEED_FORWARD = (  # the layers that widen, and the one that narrows again
+    (("gate_proj", "up_proj"), "down_proj"),  # LLaMA, Mistral, Vicuna, InternLM, Baichuan, Gemma, Qwen2 and 3, SmolLM2
+    (("dense_h_to_4h",), "dense_4h_to_h"),  # ChatGLM, BLOOM, GPT-NeoX, Falcon
+    (("gate_up_proj",), "down_proj"),  # Phi-3, GLM-4
+    (("w1", "w3"), "w2"),  # InternLM2
+    (("fc_in",), "fc_out"),  # GPT-J, MOSS and CodeGen
+    (("fc1",), "fc2"),  # OPT, Phi
+    (("c_fc",), "mlp.c_proj"),  # GPT-2, GPT-Neo
 )
 
 
@@ -115,7 +125,10 @@ def load_network(weights: Weights, dtype: Any, **options: Any) -> Any:
 
 
 def apply_adapter(network: Any, folder: str) -> Any:
-    """The network with an adapter merged into it, or a PeftModel around it where that cannot be (prompts, prefixes).
+    """The network with an adapter merged into it.
+
+    Where that cannot be it has a `peft_config`: a PeftModel around the network (prompts, prefixes), or for bottlenecks the
+    network itself with their layers in it.
 
     Raises:
         ConfigError: the adapter cannot be loaded, or is made for other layers.
@@ -123,13 +136,25 @@ def apply_adapter(network: Any, folder: str) -> Any:
     from peft import PeftModel
 
     with naming(Weights(folder)):
-        adapted = PeftModel.from_pretrained(network, folder)
-        if adapted.active_peft_config.is_prompt_learning:
+        config = adapter_config(folder)
+        adapted = PeftModel.from_pretrained(network, folder, config=config)
+        if config.is_prompt_learning:
             return adapted
+        if config.peft_type == "BOTTLENECK":
+            return adapted.get_base_model()
         try:
             return adapted.merge_and_unload()
         except (AttributeError, NotImplementedError):  # a method that peft cannot merge
             return adapted
+
+
+def adapter_config(folder: str) -> Any:
+    """PEFT's configuration of an adapter; bottlenecks, which PEFT has not, are known to it from here on."""
+    from peft import PeftConfig
+
+    from errata import bottleneck  # noqa: F401
+
+    return PeftConfig.from_pretrained(folder)
 
 
 def matching_layers(network: Any) -> dict[str, int]:
@@ -151,20 +176,45 @@ def lora_targets(network: Any, wanted: Sequence[str] = ("auto",)) -> list[str]:
     Raises:
         ConfigError: a name matches no linear layer; lists what there is.
     """
-    paths = linear_layers(network)
-    there = matching_layers(network)
-    listed = ", ".join(f"{name} ({count})" for name, count in sorted(there.items()))
     if list(wanted) == ["all-linear"]:
-        return sorted(there)
+        return sorted(matching_layers(network))
+    return _targets(network, wanted, _ATTENTION_LAYERS, "LoRA")
+
+
+def bottleneck_targets(network: Any, form: str, wanted: Sequence[str] = ("auto",)) -> list[str]:
+    """The names of the layers that a bottleneck adapter stands at.
+
+    Args:
+        network: the model.
+        form: houlsby, pfeiffer or parallel.
+        wanted: `auto` (by architecture: feed-forward layers, for `parallel` those of attention), or names.
+
+    Raises:
+        ConfigError: a name matches no linear layer; lists what there is.
+    """
+    known: Sequence[tuple[str, ...]] = _ALL_ATTENTION
+    if form != "parallel":
+        known = [((*wide, narrow) if form == "houlsby" else (narrow,)) for wide, narrow in _FEED_FORWARD]
+    return _targets(network, wanted, known, "the bottleneck adapter")
+
+
+def _targets(network: Any, wanted: Sequence[str], known: Sequence[tuple[str, ...]], whose: str) -> list[str]:
+    """The names that are wanted, or of those known together the first that are all there."""
+    paths = linear_layers(network)
+
+    def lacking(names: Sequence[str]) -> list[str]:
+        return [name for name in names if not any(path == name or path.endswith(f".{name}") for path in paths)]
+
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(matching_layers(network).items()))
     if list(wanted) == ["auto"]:
-        for names in _ATTENTION_LAYERS:
-            if set(names) <= set(there):
+        for names in known:
+            if not lacking(names):
                 return list(names)
         kind = network.config.model_type
-        raise ConfigError([f"LoRA's targets for type {kind} are not known: name some; its linear layers are {listed}"])
-    lacking = [name for name in wanted if not any(path == name or path.endswith(f".{name}") for path in paths)]
-    if lacking:
-        raise ConfigError([f"LoRA's target {name} matches no layer; there are: {listed}" for name in lacking])
+        told = f"{whose}'s targets for type {kind} are not known: name some; its linear layers are {listed}"
+        raise ConfigError([f"{told} (training.method.targets)"])
+    if absent := lacking(wanted):
+        raise ConfigError([f"{whose}'s target {name} matches no layer; there are: {listed}" for name in absent])
     return list(wanted)
 
 

@@ -85,6 +85,7 @@ def model_card(facts: Facts) -> str:
         steps=[part for part in facts.results["training"] if part["iteration"] in (_through(facts) or [0])],
         practice=_practice(facts),
         adapted="adapter" if facts.form == "adapter" else "model",
+        bottleneck=facts.form == "adapter" and _kind(method) == "Bottleneck",
         template=_template_name(weights.template),
         dev=[(part["iteration"] or "start", percent(part["accuracy"])) for part in facts.results["dev"]],
         place=facts.repository or "FOLDER/model",

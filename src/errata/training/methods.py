@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from errata.errors import ConfigError
 
+FORMS = ("houlsby", "pfeiffer", "parallel")
+ACTIVATIONS = ("tanh", "relu", "gelu", "silu", "sigmoid")
+
 
 class Method(Protocol):
     """A way to fine-tune; cheap to make, and a dataclass of plain values."""
@@ -40,6 +43,8 @@ class Adapter:
 
     whole = False
     goes_on = False
+    shape: tuple[str, ...] = ()
+    """What of PEFT's configuration an adapter keeps when it is trained on, beside its kind and its layers."""
 
     def problems(self) -> list[str]:
         """Counts below one."""
@@ -63,9 +68,10 @@ class Adapter:
         Raises:
             ConfigError: the targets match no layer, or the given adapter is of another kind or shape.
         """
-        from peft import PeftConfig, PeftModel, get_peft_model
+        from peft import PeftModel, get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-        from errata.weights import naming
+        from errata.weights import adapter_config, naming
 
         ours = self.config(model, steps)
         if weights.adapter is None:
@@ -78,14 +84,15 @@ class Adapter:
                 [f"{type(self).__name__} cannot go on with an adapter: start each iteration anew (policy=restart)"]
             )
         with naming(replace(weights, base=weights.adapter, gguf=None)):
-            theirs: Any = PeftConfig.from_pretrained(weights.adapter)
-            for name in ("peft_type", "r", "lora_alpha", "use_dora"):
+            theirs = adapter_config(weights.adapter)
+            for name in ("peft_type", *self.shape):
                 _alike(weights.adapter, name, getattr(ours, name, None), getattr(theirs, name, None))
             targets = _adapted(model, ours.target_modules)
-            theirs.lora_dropout = ours.lora_dropout
+            if hasattr(ours, "lora_dropout"):
+                theirs.lora_dropout = ours.lora_dropout
             found = PeftModel.from_pretrained(model, weights.adapter, is_trainable=True, config=theirs)
         inner: Any = found.base_model.model
-        there = {path for path, layer in inner.named_modules() if hasattr(layer, "lora_A")}
+        there = {path for path, layer in inner.named_modules() if isinstance(layer, BaseTunerLayer)}
         _alike(weights.adapter, "targets", _last_names(targets), _last_names(there))
         return found
 
@@ -135,6 +142,7 @@ class Lora(Adapter):
     dora: bool = False
     bits: int | None = None
     goes_on = True
+    shape = ("r", "lora_alpha", "use_dora")
 
     def problems(self) -> list[str]:
         """Values out of range, and a library that is not there."""
@@ -323,7 +331,58 @@ class Prefix(Adapter):
         )
 
 
-METHODS: dict[str, type] = {kind.__name__: kind for kind in (Full, Lora, AdaLora, Prompt, PTuning, Prefix)}
+@dataclass
+class Bottleneck(Adapter):
+    """Bottleneck adapters (arXiv 1902.00751, 2005.00247, 2110.04366), in the forms of Alpaca-CoT's fork of PEFT.
+
+    Differs from Alpaca-CoT, whose training does not reach them: its fork has them.
+
+    Attributes:
+        form: `houlsby`: before the feed-forward layers that widen, and behind the one that narrows; `pfeiffer`: behind that
+            one only; `parallel`: beside the attention's query, key and value.
+        bottleneck: width of the adapter.
+        activation: between down and up: tanh, relu, gelu, silu or sigmoid.
+        scaling: factor of what an adapter adds.
+        targets: names of linear layers; `auto`: those that the architecture is known for. With `houlsby` an adapter stands
+            before a layer that widens and behind any other.
+    """
+
+    form: str = "houlsby"
+    bottleneck: int = 32
+    activation: str = "tanh"
+    scaling: float = 1.0
+    targets: list[str] = field(default_factory=lambda: ["auto"])
+    goes_on = True
+    shape = ("form", "bottleneck", "activation", "scaling")
+
+    def problems(self) -> list[str]:
+        """Values out of range, and names that stand for nothing."""
+        found = super().problems()
+        for name, known in (("form", FORMS), ("activation", ACTIVATIONS)):
+            if getattr(self, name) not in known:
+                found.append(f"training.method.{name} is {getattr(self, name)!r}: choose {', '.join(known)}")
+        if not self.scaling > 0:
+            found.append(f"training.method.scaling is {self.scaling}: choose a factor above 0")
+        if not self.targets:
+            found.append("training.method.targets is empty: name layers, or auto")
+        return found
+
+    def config(self, model: Any, steps: int) -> Any:
+        """Its configuration, as PEFT wants one."""
+        from errata.bottleneck import BottleneckConfig
+        from errata.weights import bottleneck_targets
+
+        return BottleneckConfig(
+            form=self.form,
+            bottleneck=self.bottleneck,
+            activation=self.activation,
+            scaling=self.scaling,
+            target_modules=bottleneck_targets(model, self.form, self.targets),
+            task_type="CAUSAL_LM",
+        )
+
+
+METHODS: dict[str, type] = {kind.__name__: kind for kind in (Full, Lora, AdaLora, Prompt, PTuning, Prefix, Bottleneck)}
 
 
 def trained_parameters(model: Any) -> int:
