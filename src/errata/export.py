@@ -21,7 +21,7 @@ from errata.report.origin import Origin, origin
 from errata.report.results import best_by_dev, collect
 from errata.trained import COACH, RECORD, Trained, check_base, trained_models
 from errata.version import __version__
-from errata.weights import Weights, adapter_config, apply_adapter, load_network, load_tokenizer
+from errata.weights import Weights, apply_adapter, load_network, load_tokenizer, unmergeable
 
 DTYPES = ("float32", "bfloat16", "float16")
 MERGED, ADAPTER, WHOLE = "merged", "adapter", "whole"
@@ -131,7 +131,7 @@ def _form(wanted: Export, adapter: str | None) -> tuple[str, str]:
     if adapter is not None:
         if wanted.adapter:
             return ADAPTER, ""
-        if kind := _unmergeable(adapter):
+        if kind := unmergeable(adapter):
             return ADAPTER, f"{kind} cannot be merged into weights: the adapter is exported by itself"
         return MERGED, ""
     if wanted.adapter:
@@ -152,14 +152,6 @@ def _check_adapter(wanted: Export, came_from: Origin) -> None:
         problems.append("--push of an adapter: its base is a local folder, where nobody finds it; say --base-model ORG/NAME")
     if problems:
         raise ConfigError(problems)
-
-
-def _unmergeable(adapter: str) -> str:
-    """What kind of adapter it is, of those that stay beside the weights; empty for the others."""
-    config = adapter_config(adapter)
-    if config.is_prompt_learning:
-        return "prompts and prefixes"
-    return "bottleneck adapters" if config.peft_type == "BOTTLENECK" else ""
 
 
 def _check_free(folder: Path, force: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from errata.cases import anew, divide, exactly, named
-from errata.errors import DataError
+from errata.errors import ConfigError, DataError
 from errata.identity import result_changing
 from errata.model.base import Model
 from errata.records import Attempt, Case, Example, Question
@@ -39,11 +39,17 @@ def improve(setup: Setup) -> Path:
     """Run the loop, or go on with it where it was stopped; returns the run folder.
 
     A student that can only be asked (recorded answers) comes as far as its training set.
+
+    Raises:
+        ConfigError: the student has not the layers that the training method wants, or an adapter of another shape.
     """
     splits = load_splits(setup)
-    if setup.instructor is not None and not _nothing_to_ask(setup):  # None where the strategy asks nobody
+    asks = not _nothing_to_ask(setup)
+    if asks and setup.instructor is not None:  # None where the strategy asks nobody
         setup.instructor.probe()
     with under_way(setup) as run:
+        if asks and setup.model.trains and (told := setup.settings.training.method.unfit(setup.model.weights)):
+            raise ConfigError(told)
         Loop(run, splits).until_the_end()
         run.folder.drop_unvisited()
     return setup.folder

@@ -124,6 +124,28 @@ def load_network(weights: Weights, dtype: Any, **options: Any) -> Any:
     return network
 
 
+def empty_network(weights: Weights) -> Any:
+    """The base model without its weights, on torch's meta device.
+
+    Raises:
+        ConfigError: its config cannot be read, or makes no model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options = {"trust_remote_code": True} if weights.remote_code else {}
+    with naming(weights), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(read_config(weights), **options)
+
+
+def unmergeable(adapter: str) -> str:
+    """What kind of adapter it is, of those that stay beside the weights; empty for the others."""
+    config = adapter_config(adapter)
+    if config.is_prompt_learning:
+        return "prompts and prefixes"
+    return "bottleneck adapters" if config.peft_type == "BOTTLENECK" else ""
+
+
 def apply_adapter(network: Any, folder: str) -> Any:
     """The network with an adapter merged into it.
 
@@ -211,10 +233,11 @@ def _targets(network: Any, wanted: Sequence[str], known: Sequence[tuple[str, ...
             if not lacking(names):
                 return list(names)
         kind = network.config.model_type
-        told = f"{whose}'s targets for type {kind} are not known: name some; its linear layers are {listed}"
-        raise ConfigError([f"{told} (training.method.targets)"])
-    if absent := lacking(wanted):
-        raise ConfigError([f"{whose}'s target {name} matches no layer; there are: {listed}" for name in absent])
+        told = [f"{whose}'s targets for type {kind} are not known: name some; its linear layers are {listed}"]
+    else:
+        told = [f"{whose}'s target {name} matches no layer; there are: {listed}" for name in lacking(wanted)]
+    if told:
+        raise ConfigError([f"{problem} (training.method.targets)" for problem in told])
     return list(wanted)
 
 

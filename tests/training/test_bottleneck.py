@@ -212,7 +212,7 @@ def weights_of(folder):
             "has targets=down_proj (2), gate_proj (2), up_proj (2), training.method asks for down_proj (2)",
         ),
         (Lora(), "has peft_type=BOTTLENECK, training.method asks for LORA"),
-        (Full(), "cannot be merged: go on with its own method"),
+        (Full(), "cannot be merged (bottleneck adapters): go on with its own method"),
     ],
 )
 def test_an_adapter_keeps_its_shape(tiny_model, adapter, method, said):
@@ -220,6 +220,7 @@ def test_an_adapter_keeps_its_shape(tiny_model, adapter, method, said):
     with pytest.raises(ConfigError) as error:
         method.wrapped(network, Weights(str(tiny_model), adapter), 100)
     assert said in str(error.value)
+    assert said in "".join(method.unfit(Weights(str(tiny_model), adapter)))
 
 
 def test_it_is_answered_with_by_the_engine_as_by_plain_generation(tiny_model, adapter):

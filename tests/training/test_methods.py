@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tests.test_loop import errata
 from tests.training.jobs import LORA, column, metrics, run_here, weights, write_job
 from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig, LlamaForCausalLM
 
@@ -108,6 +109,29 @@ def test_an_adapter_keeps_its_shape(tiny_model, adapter, method, said):
     with pytest.raises(ConfigError) as error:
         method.wrapped(network, Weights(str(tiny_model), adapter), 100)
     assert said in str(error.value)
+    assert said in "".join(method.unfit(Weights(str(tiny_model), adapter)))
+
+
+def test_what_fits_has_no_problems(tiny_model, adapter):
+    assert Lora(r=4, alpha=8, targets=["q_proj", "v_proj"]).unfit(Weights(str(tiny_model), adapter)) == []
+    assert Full().unfit(Weights(str(tiny_model), adapter)) == []
+    assert AdaLora(targets=["auto"]).unfit(Weights(str(tiny_model))) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["training=lora", "model.adapter=ADAPTER"], "has r=4, training.method asks for 16"),
+        (["training=pfeiffer", "training.method.targets=[dense]"], "the bottleneck adapter's target dense matches no layer"),
+    ],
+)
+def test_what_training_would_refuse_is_told_before_anybody_is_asked(words, said, tiny_model, adapter, tmp_path, capsys):
+    words = [word.replace("ADAPTER", adapter) for word in words]
+    words += ["model=hf", f"model.path={tiny_model}", "tracking=off", "name=misfit", f"output_dir={tmp_path}"]
+    assert errata("improve", *words) == 2
+    assert said in capsys.readouterr().err
+    (run,) = tmp_path.glob("misfit-*")
+    assert not list(run.glob("iteration_*"))
 
 
 def test_an_adapter_goes_on_with_its_weights_and_the_dropout_that_is_asked_for(tiny_model, adapter):

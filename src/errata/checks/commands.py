@@ -59,7 +59,7 @@ def _loop(draft: Draft, datasets: Mapping[str, Dataset]) -> list[str]:
     if settings.iterations > 1 and settings.policy.start == "last" and method is not None and not method.goes_on:
         found.append(
             f"training.method {type(method).__name__} cannot train an adapter of its own further: start each iteration "
-            "anew (policy=restart), or take lora or full"
+            "anew (policy=restart), or take one that goes on: lora, houlsby, pfeiffer, parallel_adapter or full"
         )
     found += [f"sizes.{name}: there is no such dataset in this run" for name in settings.sizes if name not in datasets]
     found += [f"sizes.{name} is {size}: it must be at least 1" for name, size in settings.sizes.items() if size < 1]

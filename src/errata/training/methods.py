@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from errata.errors import ConfigError
 
+_MANY = 10**9
+"""Updates, where it is not known yet how many there are: more than any schedule of ranks needs."""
 FORMS = ("houlsby", "pfeiffer", "parallel")
 ACTIVATIONS = ("tanh", "relu", "gelu", "silu", "sigmoid")
 
@@ -27,6 +29,10 @@ class Method(Protocol):
 
     def problems(self) -> list[str]:
         """Values that cannot be."""
+        ...
+
+    def unfit(self, weights: Any) -> list[str]:
+        """What does not go with the model, seen without its weights: layers that it lacks, an adapter of another shape."""
         ...
 
     def loading(self) -> dict[str, Any]:
@@ -54,6 +60,27 @@ class Adapter:
             if isinstance(value, int) and not isinstance(value, bool) and name != "tinit" and value < 1
         ]
 
+    def unfit(self, weights: Any) -> list[str]:
+        """Targets that are not there; an adapter of another kind, shape or place.
+
+        Looked for only where something can be amiss: it takes the libraries' imports.
+        """
+        from errata.weights import empty_network
+
+        if weights.adapter is None and getattr(self, "targets", ["all-linear"]) == ["all-linear"]:
+            return []
+        try:
+            model = empty_network(weights)
+        except ConfigError:  # told where it is loaded
+            return []
+        try:
+            if weights.adapter is not None:
+                return self._unlike(model, weights.adapter, _MANY)
+            self.config(model, _MANY)
+        except ConfigError as error:
+            return list(error.problems)
+        return []
+
     def loading(self) -> dict[str, Any]:
         """As any model is loaded."""
         return {}
@@ -69,7 +96,6 @@ class Adapter:
             ConfigError: the targets match no layer, or the given adapter is of another kind or shape.
         """
         from peft import PeftModel, get_peft_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
 
         from errata.weights import adapter_config, naming
 
@@ -79,22 +105,32 @@ class Adapter:
                 return get_peft_model(model, ours)
             except ValueError as error:
                 raise ConfigError([f"training.method: {' '.join(str(error).split())[:300]}"]) from error
-        if not self.goes_on:
-            raise ConfigError(
-                [f"{type(self).__name__} cannot go on with an adapter: start each iteration anew (policy=restart)"]
-            )
+        if told := self._unlike(model, weights.adapter, steps):
+            raise ConfigError(told)
         with naming(replace(weights, base=weights.adapter, gguf=None)):
             theirs = adapter_config(weights.adapter)
-            for name in ("peft_type", *self.shape):
-                _alike(weights.adapter, name, getattr(ours, name, None), getattr(theirs, name, None))
-            targets = _adapted(model, ours.target_modules)
             if hasattr(ours, "lora_dropout"):
                 theirs.lora_dropout = ours.lora_dropout
-            found = PeftModel.from_pretrained(model, weights.adapter, is_trainable=True, config=theirs)
-        inner: Any = found.base_model.model
-        there = {path for path, layer in inner.named_modules() if isinstance(layer, BaseTunerLayer)}
-        _alike(weights.adapter, "targets", _last_names(targets), _last_names(there))
-        return found
+            return PeftModel.from_pretrained(model, weights.adapter, is_trainable=True, config=theirs)
+
+    def _unlike(self, model: Any, adapter: str, steps: int) -> list[str]:
+        """The first in which a given adapter differs from what the method makes."""
+        from errata.weights import Weights, adapter_config, naming
+
+        if not self.goes_on:
+            return [f"{type(self).__name__} cannot go on with an adapter: start each iteration anew (policy=restart)"]
+        with naming(Weights(adapter)):
+            ours, theirs = self.config(model, steps), adapter_config(adapter)
+        for name in ("peft_type", *self.shape, "targets"):
+            asked, there = (
+                _where(model, config) if name == "targets" else getattr(config, name, None) for config in (ours, theirs)
+            )
+            if asked != there:
+                return [
+                    f"the adapter {adapter} has {name}={_name(there)}, training.method asks for {_name(asked)}: an adapter "
+                    "keeps its shape. Set the method to it, start anew (policy=restart), or merge it first (errata export)"
+                ]
+        return []
 
 
 @dataclass
@@ -108,18 +144,25 @@ class Full:
         """None."""
         return []
 
+    def unfit(self, weights: Any) -> list[str]:
+        """An adapter that cannot be merged."""
+        from errata.weights import unmergeable
+
+        kind = "" if weights.adapter is None else unmergeable(weights.adapter)
+        return [f"the adapter {weights.adapter} cannot be merged ({kind}): go on with its own method"] if kind else []
+
     def loading(self) -> dict[str, Any]:
         """As any model is loaded."""
         return {}
 
     def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
         """The model itself, an adapter merged into it first."""
+        if told := self.unfit(weights):
+            raise ConfigError(told)
         if weights.adapter is not None:
             from errata.weights import apply_adapter
 
             model = apply_adapter(model, weights.adapter)
-            if hasattr(model, "peft_config"):
-                raise ConfigError([f"the adapter {weights.adapter} cannot be merged: go on with its own method"])
         model.requires_grad_(True)
         return model
 
@@ -396,30 +439,15 @@ def _targets(targets: list[str], model: Any) -> Any:
     return "all-linear" if targets == ["all-linear"] else lora_targets(model, targets)
 
 
-def _adapted(model: Any, targets: Any) -> set[str]:
-    """Paths of the layers that PEFT's `target_modules` name."""
+def _where(model: Any, config: Any) -> str:
+    """The last names of the linear layers that PEFT's configuration names, and how many there are of each."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
     from errata.weights import linear_layers
 
-    return {
-        path
-        for path in linear_layers(model)
-        if targets == "all-linear" or any(path == name or path.endswith(f".{name}") for name in targets)
-    }
-
-
-def _last_names(paths: set[str]) -> str:
-    names = [path.rpartition(".")[2] for path in paths]
+    every = config.target_modules == "all-linear"
+    names = [path.rpartition(".")[2] for path in linear_layers(model) if every or check_target_module_exists(config, path)]
     return ", ".join(f"{name} ({names.count(name)})" for name in sorted(set(names)))
-
-
-def _alike(adapter: str, name: str, ours: Any, theirs: Any) -> None:
-    if ours != theirs:
-        raise ConfigError(
-            [
-                f"the adapter {adapter} has {name}={_name(theirs)}, training.method asks for {_name(ours)}: an adapter "
-                "keeps its shape. Set the method to it, start anew (policy=restart), or merge it first (errata export)"
-            ]
-        )
 
 
 def _share(name: str, value: float) -> list[str]:

@@ -15,7 +15,7 @@ from errata.training.estimate import USUAL_SHARE, estimate, peak_flops
 from errata.training.methods import trained_parameters
 from errata.training.plan import lay_out
 from errata.training.run import Outlook, outlook
-from errata.weights import Weights, read_config
+from errata.weights import empty_network
 
 
 def show(folder: Path, count: int) -> None:
@@ -39,7 +39,7 @@ def numbers(look: Outlook) -> dict[str, str]:
     """The job in figures, by name."""
     job, rows, counts, where = look.job, look.rows, look.rows.counts, look.where
     tokens, trained = int(rows.lengths.sum()), int(rows.trained.sum())
-    model: Any = _empty(replace(job.weights, adapter=None))
+    model: Any = empty_network(job.weights)
     weights = replace(job.weights, adapter=None)
     with torch.device("meta"):
         model = job.method.wrapped(model, weights, len(look.plan))
@@ -73,15 +73,6 @@ def numbers(look: Outlook) -> dict[str, str]:
     if told.seconds is not None:
         found["time"] = f"about {_duration(told.seconds)} at {100 * USUAL_SHARE:.0f} % of the peak ({_flops(peak)})"
     return found
-
-
-def _empty(weights: Weights) -> Any:
-    """The model without weights."""
-    from transformers import AutoModelForCausalLM
-
-    options = {"trust_remote_code": True} if weights.remote_code else {}
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(read_config(weights), **options)
 
 
 def _duration(seconds: float) -> str:
