@@ -42,16 +42,18 @@ def test_what_the_config_points_to_is_hidden(monkeypatch, tmp_path):
         assert scrub.text("ordinary text") == "ordinary text"
 
 
-def test_an_error_takes_its_configs_along_wherever_it_is_told(tmp_path):
+def test_an_error_takes_its_configs_along_wherever_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("BY", "by-environment")
     (tmp_path / "key").write_text("from-a-file")
     with (
         pytest.raises(ValueError, match="from-a-file") as crash,
-        known_by({"instructor": {"headers": {"X-Who": "from-a-header"}}}),
+        known_by({"instructor": {"headers": {"X-Who": "from-a-header", "X-By": "${oc.env:BY}", "X-Title": "said-of"}}}),
         known_by({"api_key_file": str(tmp_path / "key")}),
     ):
-        raise ValueError("from-a-file, from-a-header")
-    assert one_line(crash.value) == "ValueError: (hidden), (hidden)"
-    assert one_line(pickle.loads(pickle.dumps(crash.value))) == "ValueError: (hidden), (hidden)"  # as a launcher carries it
+        raise ValueError("said-of from-a-file, from-a-header, by-environment")
+    told = "ValueError: said-of (hidden), (hidden), (hidden)"
+    assert one_line(crash.value) == told
+    assert one_line(pickle.loads(pickle.dumps(crash.value))) == told  # as a launcher carries it home
 
 
 @pytest.mark.parametrize(

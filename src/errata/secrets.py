@@ -12,6 +12,8 @@ HIDDEN = "(hidden)"
 _NAMES = re.compile(r"(?:KEYS?|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_?\d+)?$|^ERRATA_HEADER_")
 _CONFIGS = "errata_configs"
 _SHORTEST = 6
+_SHORTEST_HEADER = 12  # a title, a version are no secrets
+_VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)")
 _LARGEST = 16384  # bytes of a file that holds a key
 _FIELDS = re.compile(r"(?i)^(?:(?:\w+_)?api_?key|(?:access|auth|hf)_token|secret|password|authorization)$")
 _LOGIN = re.compile(r"(?<=://)[^/?#\s\"'<>]+(?=@)")
@@ -31,14 +33,15 @@ class Scrubber:
 
     Secret are the values of variables whose names end in KEY, TOKEN, SECRET, PASSWORD, PASSPHRASE or CREDENTIALS (and a
     number), of those that the config names in a field `..._env`, and of its `headers`; what its files `..._key_file` hold;
-    logins and keys in URLs, and what begins as keys do. Values of fewer than six characters are left alone: ordinary text
-    holds them.
+    logins and keys in URLs, and what begins as keys do. Values of fewer than six characters (headers: twelve) are left
+    alone: ordinary text holds them.
     """
 
     def __init__(self, config: Any) -> None:
         variables = {name for name in os.environ if _NAMES.search(name.upper())} | set(_named(config, "_env"))
+        variables |= {name for value in _named(config, "headers") for name in _VARIABLE.findall(value)}
         values = [os.environ.get(name, "") for name in variables]
-        values += _named(config, "headers")
+        values += [value for value in _named(config, "headers") if len(value) >= _SHORTEST_HEADER]
         values += [line for name in _named(config, "key_file") for line in _content(name).splitlines()]
         found = {value.strip() for value in values if len(value.strip()) >= _SHORTEST}
         self._secrets = sorted(found | {quote(value, safe="") for value in found}, key=len, reverse=True)

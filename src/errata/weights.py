@@ -27,6 +27,7 @@ _FEED_FORWARD = (  # the layers that widen, and the one that narrows again
     (("gate_proj", "up_proj"), "down_proj"),  # LLaMA, Mistral, Vicuna, InternLM, Baichuan, Gemma, Qwen2 and 3, SmolLM2
     (("dense_h_to_4h",), "dense_4h_to_h"),  # ChatGLM, BLOOM, GPT-NeoX, Falcon
     (("gate_up_proj",), "down_proj"),  # Phi-3, GLM-4
+    (("up_proj",), "down_proj"),  # MPT
     (("w1", "w3"), "w2"),  # InternLM2
     (("fc_in",), "fc_out"),  # GPT-J, MOSS and CodeGen
     (("fc1",), "fc2"),  # OPT, Phi
@@ -171,12 +172,17 @@ def apply_adapter(network: Any, folder: str) -> Any:
 
 
 def adapter_config(folder: str) -> Any:
-    """PEFT's configuration of an adapter; bottlenecks, which PEFT has not, are known to it from here on."""
+    """PEFT's configuration of an adapter; bottlenecks, which PEFT has not, are known to it from here on.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     from peft import PeftConfig
 
     from errata import bottleneck  # noqa: F401
 
-    return PeftConfig.from_pretrained(folder)
+    with naming(Weights(folder)):
+        return PeftConfig.from_pretrained(folder)
 
 
 def matching_layers(network: Any) -> dict[str, int]:
@@ -214,10 +220,9 @@ def bottleneck_targets(network: Any, form: str, wanted: Sequence[str] = ("auto",
     Raises:
         ConfigError: a name matches no linear layer; lists what there is.
     """
-    known: Sequence[tuple[str, ...]] = _ALL_ATTENTION
-    if form != "parallel":
-        known = [((*wide, narrow) if form == "houlsby" else (narrow,)) for wide, narrow in _FEED_FORWARD]
-    return _targets(network, wanted, known, "the bottleneck adapter")
+    known = _ALL_ATTENTION if form == "parallel" else [(*wide, narrow) for wide, narrow in _FEED_FORWARD]
+    found = _targets(network, wanted, known, "the bottleneck adapter")
+    return found[-1:] if form == "pfeiffer" and list(wanted) == ["auto"] else found
 
 
 def _targets(network: Any, wanted: Sequence[str], known: Sequence[tuple[str, ...]], whose: str) -> list[str]:

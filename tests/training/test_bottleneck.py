@@ -138,6 +138,13 @@ def test_an_unknown_architecture_asks_for_names(tiny_model):
         Bottleneck().wrapped(network, Weights("llama"), 1)
     with pytest.raises(ConfigError, match=r"the bottleneck adapter's target dense matches no layer; there are: gate_proj"):
         Bottleneck(targets=["odd", "dense"]).wrapped(network, Weights("llama"), 1)
+    with pytest.raises(ConfigError, match="type llama are not known"):
+        Bottleneck(form="pfeiffer").wrapped(network, Weights("llama"), 1)  # gate_proj and up_proj alone tell nothing
+    for block in network.model.layers:  # as the first Qwen, whose w2 widens
+        block.mlp.w1, block.mlp.w2 = block.mlp.gate_proj, block.mlp.up_proj
+        del block.mlp.gate_proj, block.mlp.up_proj
+    with pytest.raises(ConfigError, match="type llama are not known"):
+        Bottleneck(form="pfeiffer").wrapped(network, Weights("llama"), 1)
     model = Bottleneck(form="pfeiffer", targets=["odd", "o_proj"]).wrapped(network, Weights("llama"), 1)
     assert sum(isinstance(layer, BottleneckLayer) for layer in model.modules()) == 4
 

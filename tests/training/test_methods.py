@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig, PolyConfig, get_peft_model
 from tests.test_loop import errata
 from tests.training.jobs import LORA, column, metrics, run_here, weights, write_job
 from transformers import AutoModelForCausalLM, BloomConfig, LlamaConfig, LlamaForCausalLM
@@ -116,6 +117,28 @@ def test_what_fits_has_no_problems(tiny_model, adapter):
     assert Lora(r=4, alpha=8, targets=["q_proj", "v_proj"]).unfit(Weights(str(tiny_model), adapter)) == []
     assert Full().unfit(Weights(str(tiny_model), adapter)) == []
     assert AdaLora(targets=["auto"]).unfit(Weights(str(tiny_model))) == []
+
+
+@pytest.mark.parametrize("further", ["lm_head", "embed_tokens"])
+def test_an_adapter_that_stands_elsewhere_too_is_another(tiny_model, tmp_path, further):
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", further], task_type="CAUSAL_LM")
+    get_peft_model(load_network(Weights(str(tiny_model)), torch.float32), config).save_pretrained(tmp_path)
+    (said,) = Lora(r=4, alpha=8, targets=["q_proj", "v_proj"]).unfit(Weights(str(tiny_model), str(tmp_path)))
+    assert f"{further} (1)" in said
+
+
+def test_a_damaged_adapter_is_told_by_its_name(tiny_model, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{")
+    for method in (Full(), Lora()):
+        (said,) = method.unfit(Weights(str(tiny_model), str(tmp_path)))
+        assert f"model {tmp_path} cannot be loaded" in said
+
+
+def test_all_weights_are_not_trained_under_an_adapter_that_cannot_be_merged(tiny_model, tmp_path):
+    config = PolyConfig(target_modules=["q_proj"], r=4, task_type="CAUSAL_LM")
+    get_peft_model(load_network(Weights(str(tiny_model)), torch.float32), config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be merged: go on with its own method"):
+        Full().wrapped(load_network(Weights(str(tiny_model)), torch.float32), Weights(str(tiny_model), str(tmp_path)), 1)
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,10 @@ class Adapter:
         if weights.adapter is None and getattr(self, "targets", ["all-linear"]) == ["all-linear"]:
             return []
         try:
-            model = empty_network(weights)
-        except ConfigError:  # told where it is loaded
+            model = None if weights.remote_code else empty_network(weights)
+        except ConfigError:
+            model = None
+        if model is None:  # told where it is loaded
             return []
         try:
             if weights.adapter is not None:
@@ -115,12 +117,11 @@ class Adapter:
 
     def _unlike(self, model: Any, adapter: str, steps: int) -> list[str]:
         """The first in which a given adapter differs from what the method makes."""
-        from errata.weights import Weights, adapter_config, naming
+        from errata.weights import adapter_config
 
         if not self.goes_on:
             return [f"{type(self).__name__} cannot go on with an adapter: start each iteration anew (policy=restart)"]
-        with naming(Weights(adapter)):
-            ours, theirs = self.config(model, steps), adapter_config(adapter)
+        ours, theirs = self.config(model, steps), adapter_config(adapter)
         for name in ("peft_type", *self.shape, "targets"):
             asked, there = (
                 _where(model, config) if name == "targets" else getattr(config, name, None) for config in (ours, theirs)
@@ -148,7 +149,10 @@ class Full:
         """An adapter that cannot be merged."""
         from errata.weights import unmergeable
 
-        kind = "" if weights.adapter is None else unmergeable(weights.adapter)
+        try:
+            kind = "" if weights.adapter is None else unmergeable(weights.adapter)
+        except ConfigError as error:
+            return list(error.problems)
         return [f"the adapter {weights.adapter} cannot be merged ({kind}): go on with its own method"] if kind else []
 
     def loading(self) -> dict[str, Any]:
@@ -163,6 +167,8 @@ class Full:
             from errata.weights import apply_adapter
 
             model = apply_adapter(model, weights.adapter)
+            if hasattr(model, "peft_config"):  # of a kind that is none of ours
+                raise ConfigError([f"the adapter {weights.adapter} cannot be merged: go on with its own method"])
         model.requires_grad_(True)
         return model
 
@@ -440,13 +446,15 @@ def _targets(targets: list[str], model: Any) -> Any:
 
 
 def _where(model: Any, config: Any) -> str:
-    """The last names of the linear layers that PEFT's configuration names, and how many there are of each."""
+    """The last names of the layers that PEFT's configuration names, and how many there are of each."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
     from errata.weights import linear_layers
 
-    every = config.target_modules == "all-linear"
-    names = [path.rpartition(".")[2] for path in linear_layers(model) if every or check_target_module_exists(config, path)]
+    paths = linear_layers(model)
+    if config.target_modules != "all-linear":
+        paths = [path for path, _ in model.named_modules() if check_target_module_exists(config, path)]
+    names = [path.rpartition(".")[2] for path in paths]
     return ", ".join(f"{name} ({names.count(name)})" for name in sorted(set(names)))
 
 
