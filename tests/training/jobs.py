@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from errata.dataset.arithmetic import Arithmetic
+from errata.errors import ConfigError
 from errata.training.run import train
+from errata.weights import load_network
 
 JOB = {
     "dev": None, "device": "cpu", "seed": 3, "method": {"kind": "Lora", "r": 4, "alpha": 8, "dropout": 0.1},
@@ -97,3 +100,11 @@ def assert_close(one, other, atol=2e-5):
         torch.testing.assert_close(
             one[name].float(), other[name].float(), rtol=1e-3, atol=atol, msg=lambda text, n=name: n + text
         )
+
+
+def refused(method, student):
+    """What a method says of a student that it cannot train, in training as before it."""
+    with pytest.raises(ConfigError) as error:
+        method.wrapped(load_network(student, torch.float32), student, 100)
+    assert list(error.value.problems) == method.unfit(student)
+    return str(error.value)
