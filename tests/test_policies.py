@@ -2,10 +2,8 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from random import Random
-from threading import Thread
 
 import pytest
 import yaml
@@ -17,8 +15,9 @@ from errata.config import config_folder, register
 from errata.dataset.arithmetic import Arithmetic
 from errata.errors import DataError
 from errata.finished import MARK
+from errata.identity import neutral
 from errata.improve import improve
-from errata.instructor.openai import OpenAI
+from errata.instructor.local import Local
 from errata.instructor.tutor import write_reply
 from errata.jsonl import decode_lines
 from errata.plan import show_loop_plan
@@ -340,43 +339,19 @@ def test_a_run_that_is_started_again_asks_and_answers_nothing_again(loop):
     assert {path: path.stat().st_mtime_ns for path in first.rglob("stage.json")} == before
 
 
-class _Endpoint(ThreadingHTTPServer):
-    """Writes as the tutor does, and counts who so much as connects."""
+@dataclass
+class Heard(Local):
+    """Writes as the tutor does, and notes whatever it is wanted for."""
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Answering)
-        self.connections = 0
+    wanted: list[str] = neutral(factory=list)
 
-    def get_request(self):
-        self.connections += 1
-        return super().get_request()
+    def probe(self):
+        self.wanted.append("probe")
 
-
-class _Answering(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = write_reply("\n".join(message["content"] for message in body["messages"]), None, Random(str(body)))
-        choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
-        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
-        reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": choices, "usage": usage}
-        content = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def endpoint(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with _Endpoint() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+    def answer(self, messages):
+        self.wanted.append("request")
+        text = "\n".join(message["content"] for message in messages)
+        return write_reply(text, None, Random(text))
 
 
 @pytest.mark.parametrize(
@@ -386,19 +361,17 @@ def endpoint(monkeypatch):
         (["iterations=4"], right_in(3, 1)),  # nothing is wrong any more
     ],
 )
-def test_a_run_that_ended_early_does_not_even_look_for_its_instructor_again(loop, endpoint, settings, says):
+def test_a_run_that_ended_early_does_not_even_look_for_its_instructor_again(loop, settings, says):
     def once():
-        setup = loop.setup(*settings, student=Student(says))
-        setup = replace(setup, instructor=OpenAI("m", f"http://127.0.0.1:{endpoint.server_port}/v1"))
-        endpoint.connections = 0
+        setup = replace(loop.setup(*settings, student=Student(says)), instructor=Heard("m"))
         run_marked(setup, improve)
-        return setup.folder, endpoint.connections
+        return setup.folder, setup.instructor.wanted
 
-    folder, connections = once()
-    assert connections > 0 and not (folder / "iteration_2/train").exists()
-    assert once() == (folder, 0)
+    folder, wanted = once()
+    assert {"probe", "request"} == set(wanted) and not (folder / "iteration_2/train").exists()
+    assert once() == (folder, [])
     (folder / MARK).unlink()  # killed since: who knows
-    assert once() == (folder, 1)
+    assert once() == (folder, ["probe"])
 
 
 def test_a_student_that_can_only_be_asked_has_no_best_iteration(loop):

@@ -219,7 +219,7 @@ def weights_of(folder):
             "has targets=down_proj (2), gate_proj (2), up_proj (2), training.method asks for down_proj (2)",
         ),
         (Lora(), "has peft_type=BOTTLENECK, training.method asks for LORA"),
-        (Full(), "cannot be merged (bottleneck adapters): go on with its own method"),
+        (Full(), "cannot be merged: go on with its own method"),
     ],
 )
 def test_an_adapter_keeps_its_shape(tiny_model, adapter, method, said):

@@ -332,8 +332,11 @@ def test_it_never_imports_hydra_nor_the_rest_of_errata():
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_ends_with_the_same_bits(tiny_model, tmp_path):
-    reference, folder = (write_job(tmp_path / name, tiny_model) for name in ("whole", "killed"))
+@pytest.mark.parametrize(
+    "method", [{**LORA, "dropout": 0.1}, {"kind": "Bottleneck", "bottleneck": 4}], ids=lambda method: method["kind"]
+)
+def test_killed_and_started_again_it_ends_with_the_same_bits(tiny_model, tmp_path, method):
+    reference, folder = (write_job(tmp_path / name, tiny_model, method=method) for name in ("whole", "killed"))
     run(reference)
     kill_behind(folder, 4)
     before = metrics(folder)[:3]

@@ -67,13 +67,12 @@ class Adapter:
         """
         from errata.weights import empty_network
 
-        if weights.adapter is None and getattr(self, "targets", ["all-linear"]) == ["all-linear"]:
+        plain = weights.adapter is None and getattr(self, "targets", ["all-linear"]) == ["all-linear"]
+        if plain or weights.remote_code:
             return []
         try:
-            model = None if weights.remote_code else empty_network(weights)
-        except ConfigError:
-            model = None
-        if model is None:  # told where it is loaded
+            model = empty_network(weights)
+        except ConfigError:  # told where it is loaded
             return []
         try:
             if weights.adapter is not None:
@@ -150,10 +149,10 @@ class Full:
         from errata.weights import unmergeable
 
         try:
-            kind = "" if weights.adapter is None else unmergeable(weights.adapter)
+            stays = weights.adapter is not None and unmergeable(weights.adapter)
         except ConfigError as error:
             return list(error.problems)
-        return [f"the adapter {weights.adapter} cannot be merged ({kind}): go on with its own method"] if kind else []
+        return [_stays(weights.adapter)] if stays else []
 
     def loading(self) -> dict[str, Any]:
         """As any model is loaded."""
@@ -161,14 +160,12 @@ class Full:
 
     def wrapped(self, model: Any, weights: Any, steps: int) -> Any:
         """The model itself, an adapter merged into it first."""
-        if told := self.unfit(weights):
-            raise ConfigError(told)
         if weights.adapter is not None:
             from errata.weights import apply_adapter
 
             model = apply_adapter(model, weights.adapter)
-            if hasattr(model, "peft_config"):  # of a kind that is none of ours
-                raise ConfigError([f"the adapter {weights.adapter} cannot be merged: go on with its own method"])
+            if hasattr(model, "peft_config"):
+                raise ConfigError([_stays(weights.adapter)])
         model.requires_grad_(True)
         return model
 
@@ -443,6 +440,10 @@ def _targets(targets: list[str], model: Any) -> Any:
     from errata.weights import lora_targets
 
     return "all-linear" if targets == ["all-linear"] else lora_targets(model, targets)
+
+
+def _stays(adapter: str) -> str:
+    return f"the adapter {adapter} cannot be merged: go on with its own method"
 
 
 def _where(model: Any, config: Any) -> str:
